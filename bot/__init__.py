@@ -1,0 +1,1 @@
+"""The rollback bot: reverts a production change by its documented rollback plan."""

@@ -1,0 +1,1 @@
+"""One real rollback of a real service, on loopback."""

@@ -1,0 +1,1 @@
+"""payments v2.3.1, the release that works."""

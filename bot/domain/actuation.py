@@ -1,0 +1,177 @@
+"""What passes between the engine and an actuator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+from bot.domain.clock import Clock
+from bot.domain.inventory import Inventory
+from bot.domain.plan import Plan, Step
+
+S = TypeVar("S", bound=Step)
+S_contra = TypeVar("S_contra", bound=Step, contravariant=True)
+Facts = Mapping[str, Any]
+"""Measured values by name, JSON only. Shared names: ``error_rate`` (0..1), ``p95_seconds``, ``version``,
+``schema_version``, ``row_counts`` (table -> rows), ``availability`` (0..1)."""
+
+
+class Presence(StrEnum):
+    """Whether the effect of a step is there, read from the real target."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was found when looking.
+
+    Attributes:
+        presence: Whether the step's effect is there.
+        words: The finding for people, e.g. ``3 of 5 hosts on v2.3.1, 1 on v2.4.0, 1 unreachable``.
+        facts: Measured values.
+    """
+
+    presence: Presence
+    words: str
+    facts: Facts = field(default_factory=dict)
+
+
+class Verdict(StrEnum):
+    """How a check came out. WARN is shown to the approver, FAIL stops the rollback before it acts."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One precondition that was looked at, read only.
+
+    Attributes:
+        subject: What was looked at, e.g. ``Backup db-before``.
+        verdict: How it came out.
+        words: What was found; for a FAIL: what happened and what was left untouched.
+        resolution: What to do next; empty when all is well.
+    """
+
+    subject: str
+    verdict: Verdict
+    words: str
+    resolution: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an actuator reports when it has acted.
+
+    Attributes:
+        words: What was done, for people.
+        facts: Measured values.
+        output: The last lines of the tool's output, already redacted.
+    """
+
+    words: str
+    facts: Facts = field(default_factory=dict)
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running step has come.
+
+    Attributes:
+        done: Units done.
+        total: Units in all, None if it is not known.
+        unit: ``bytes``, ``hosts``, ``seconds``, ``files``, ...
+        words: What is going on right now.
+    """
+
+    done: float
+    total: float | None
+    unit: str
+    words: str = ""
+
+    def share(self) -> float | None:
+        """Return the part that is done, 0..1, None if it is not known."""
+        return min(1.0, self.done / self.total) if self.total else None
+
+
+@dataclass(frozen=True)
+class Context:
+    """The world of one step of one rollback, as an actuator sees it.
+
+    Attributes:
+        rollback_id: The run, e.g. ``rb-0004``; unique, safe in names of databases and files.
+        plan: The approved plan.
+        inventory: The targets as they were approved.
+        clock: The only source of time.
+        report: Takes progress; cheap, may be called often.
+        why: The reason of the rollback, for application names and audit fields on the target.
+    """
+
+    rollback_id: str
+    plan: Plan
+    inventory: Inventory
+    clock: Clock
+    report: Callable[[Progress], None]
+    why: str = ""
+
+    def token(self, step: Step) -> str:
+        """Return a name that is unique to this step of this run, for what the step creates on the target."""
+        return f"{self.rollback_id}-{step.id}"
+
+
+class Actuator(Protocol[S_contra]):
+    """One kind of step: checks, observes and applies it.
+
+    `check` and `observe` change nothing. `apply` returns when the effect is there, and raises
+    `bot.domain.errors.ActuatorError` otherwise; when it is cancelled it stops what it started (child processes
+    included) and re-raises. Applying twice is harmless: everything is pinned. After `apply` the engine observes
+    again, and only PRESENT counts as done. A step whose model `reads_only` is a probe: its `apply` looks until the
+    expectation holds or the deadline passes, and `observe` answers ABSENT without looking.
+    """
+
+    async def check(self, step: S_contra, context: Context) -> tuple[Check, ...]:
+        """Verify access, privileges and preconditions, read only. Never raises for a finding: it is a FAIL."""
+        ...
+
+    async def observe(self, step: S_contra, context: Context) -> Observation:
+        """Look whether the step's effect is there, read only."""
+        ...
+
+    async def apply(self, step: S_contra, context: Context) -> Outcome:
+        """Bring the effect about."""
+        ...
+
+
+@dataclass(frozen=True)
+class Registered(Generic[S]):
+    """A step's model with the actuator that carries it out."""
+
+    model: type[S]
+    actuator: Actuator[S]
+
+
+class Registry:
+    """The actuators by kind of step; a value, built once in the composition root."""
+
+    def __init__(self, *entries: Registered[Any]) -> None:
+        self._entries = {entry.model.model_fields["kind"].default: entry for entry in entries}
+
+    def catalogue(self) -> dict[str, type[Step]]:
+        """Return the models of the steps by kind."""
+        return {kind: entry.model for kind, entry in self._entries.items()}
+
+    def actuator(self, step: Step) -> Actuator[Any]:
+        """Return the actuator of a step.
+
+        Raises:
+            KeyError: If no actuator of that kind is registered.
+        """
+        return self._entries[step.kind].actuator

@@ -1,0 +1,257 @@
+"""What must be said about a rollback, derived from its journal alone.
+
+The chat is brought in line with this list: what is missing is posted, once, and the card is edited in place. So a
+message survives the death of whoever was about to send it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.domain import events, records
+from bot.domain.actuation import Verdict
+from bot.domain.authority import Ask, Policy, Role, approving_roles
+from bot.domain.criteria import milliseconds, percent
+from bot.domain.events import AnyEvent
+from bot.domain.run import Run
+from bot.domain.times import in_words, utc_minute
+
+
+class Place(StrEnum):
+    """Where a message goes."""
+
+    CHANNEL = "channel"
+    THREAD = "thread"
+    DIRECT = "direct"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The one message of a rollback that is edited in place."""
+
+
+@dataclass(frozen=True)
+class Standard:
+    """A message with exactly these lines: the standard messages, the authorisation, the records.
+
+    Attributes:
+        title: The first line, e.g. ``ROLLBACK IN PROGRESS``.
+        lines: The others, e.g. ``Change: CHG0012345 - ...``.
+        tone: How it is set off.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    tone: str = "info"
+
+    def text(self) -> str:
+        """Return the whole message as plain text."""
+        return "\n".join((self.title, *self.lines))
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line in the thread; `output` is folded below it."""
+
+    text: str
+    output: str = ""
+    tone: str = "info"
+
+
+@dataclass(frozen=True)
+class HeldQuestion:
+    """A step waits for a person's decision; carries the buttons."""
+
+    step: str
+
+
+Content = Card | Standard | Note | HeldQuestion
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """One message that must exist.
+
+    Attributes:
+        key: Its name within the rollback; never changes.
+        place: Where.
+        content: What.
+        user: User id for a direct message.
+        broadcast: For a thread message: show it in the channel as well.
+    """
+
+    key: str
+    place: Place
+    content: Content
+    user: str = ""
+
+
+CARD = Announcement("card", Place.CHANNEL, Card())
+
+
+def announcements(run: Run, policy: Policy) -> tuple[Announcement, ...]:
+    """Return every message that must exist by now, in the order in which they became due."""
+    found: list[Announcement] = [CARD]
+    for number, event in enumerate(run.history, start=1):
+        found += _of_event(run, policy, event, number)
+    return tuple(found)
+
+
+def _of_event(run: Run, policy: Policy, event: AnyEvent, number: int) -> Iterator[Announcement]:
+    key = f"{number:04d}-{event.kind}"
+    match event:
+        case events.Checked():
+            yield Announcement(key, Place.THREAD, _checks(event))
+        case events.AuthorityAsked():
+            yield from _direct(key, _to_ask(run, policy, event), _please_decide(run, event))
+        case events.Authorised():
+            lines = records.authorisation_lines(event)
+            yield Announcement(key, Place.THREAD, Standard("AUTHORISATION RECORDED", lines, "good"))
+        case events.ExecutionBegan():
+            yield from _to_everybody(run, key, in_progress(run, event))
+        case events.Completed():
+            if run.last(events.ReviewScheduled) and run.last(events.IncidentOpened):
+                yield from _to_everybody(run, key, complete(run))
+        case events.Held():
+            yield from (Announcement(f"{key}-{step}", Place.THREAD, HeldQuestion(step)) for step in event.steps)
+        case _:
+            note = _note(run, event)
+            if note:
+                yield Announcement(key, Place.THREAD, note)
+
+
+def _to_everybody(run: Run, key: str, content: Standard) -> Iterator[Announcement]:
+    yield Announcement(key, Place.CHANNEL, content)
+    yield from _direct(key, _escalation(run), content)
+
+
+def _direct(key: str, users: list[str], content: Standard) -> Iterator[Announcement]:
+    yield from (Announcement(f"{key}-{user}", Place.DIRECT, content, user) for user in users)
+
+
+def _note(run: Run, event: AnyEvent) -> Note | None:
+    match event:
+        case events.StepSucceeded():
+            how = " (found so when looking)" if event.found else ""
+            return Note(f"{run.plan.step(event.step).words()}: {event.words}{how}", event.output, "good")
+        case events.StepFailed():
+            parts = (event.brief, event.untouched, f"Seen afterwards: {event.seen}." if event.seen else "")
+            words = " ".join(part for part in (*parts, event.resolution) if part)
+            return Note(
+                f"{run.plan.step(event.step).words()}, attempt {event.attempt}: {words}", event.output, "bad"
+            )
+        case events.Refused() | events.Rejected() | events.Expired() | events.Aborted():
+            return Note(f"{_ENDINGS[event.kind]} {event.why}", tone="bad")
+        case events.Decided():
+            return Note(f"{event.name} decided: {event.choice.value.replace('_', ' ')} {event.step}. {event.why}")
+        case events.IncidentOpened():
+            return Note(f"Incident record {event.incident} is linked to {run.plan.change}.")
+        case events.Closed():
+            words = (
+                f"Records written: incident {event.incident}, problem {event.problem}, change {run.plan.change}."
+            )
+            return Note(words, tone="good")
+        case _:
+            return None
+
+
+_ENDINGS = {
+    "refused": "Refused.",
+    "rejected": "Stood down.",
+    "expired": "Expired.",
+    "aborted": "Aborted; forward-fix is the way now.",
+}
+
+
+def _checks(event: events.Checked) -> Standard:
+    marks = {Verdict.OK: "✅", Verdict.WARN: "⚠️", Verdict.FAIL: "❌"}
+    lines = tuple(
+        f"{marks[f.verdict]} {f.subject}: {f.words}{f' {f.resolution}' if f.resolution else ''}"
+        for f in event.findings
+    )
+    return Standard("CHECKS", (*lines, f"Decision: {' → '.join((*event.decision.trace, event.decision.advice))}"))
+
+
+def _please_decide(run: Run, event: events.AuthorityAsked) -> Standard:
+    return Standard(
+        "ROLLBACK NEEDS AUTHORITY",
+        (
+            f"Change: {run.plan.title_line()}",
+            f"Trigger: {run.trigger}",
+            f"Requested by: <@{run.requester}>",
+            f"Expires: {utc_minute(event.expires_at)}",
+            "Approve or reject with the buttons in the operations channel.",
+        ),
+        "warn",
+    )
+
+
+def ask_of(run: Run) -> Ask:
+    """Return what authority the run needs."""
+    checked: events.Checked | None = run.last(events.Checked)
+    reserved = {Role(role) for _, target in run.inventory.items() for role in target.touch}
+    return Ask(
+        service=run.plan.service,
+        requester=run.requester,
+        touch=tuple(sorted(reserved)),
+        **({"reading": checked.reading} if checked else {}),
+    )
+
+
+def _to_ask(run: Run, policy: Policy, event: events.AuthorityAsked) -> list[str]:
+    roles, _ = approving_roles(policy, ask_of(run), now=event.at)
+    holders = policy.holders(roles, service=run.plan.service)
+    return [person.id for person in holders if person.id != run.requester]
+
+
+def _escalation(run: Run) -> list[str]:
+    return list(dict.fromkeys(contact.user for contact in run.plan.communication.escalation))
+
+
+def in_progress(run: Run, event: events.ExecutionBegan) -> Standard:
+    """Return ROLLBACK IN PROGRESS with the specification's lines."""
+    return Standard(
+        "ROLLBACK IN PROGRESS",
+        (
+            f"Change: {run.plan.title_line()}",
+            f"Trigger: {run.trigger}",
+            f"Started: {utc_minute(event.at)}",
+            f"Expected duration: {in_words(run.plan.expected())}",
+            f"Bridge: {run.plan.bridge.url}",
+            f"Lead: <@{run.requester}>",
+        ),
+        "warn",
+    )
+
+
+def complete(run: Run) -> Standard:
+    """Return ROLLBACK COMPLETE with the specification's lines.
+
+    Raises:
+        ValueError: If the run is not complete.
+    """
+    done, took = run.completed_at, run.duration
+    if done is None or took is None:
+        raise ValueError(f"{run.id} is not complete")
+    baseline = run.plan.baseline
+    rate, p95 = run.fact("error_rate"), run.fact("p95_seconds")
+    failing = "unknown" if rate is None else percent(rate)
+    speed = "unknown" if p95 is None else f"{p95 * 1000:.0f}ms"
+    review: events.ReviewScheduled = run.last(events.ReviewScheduled)
+    opened: events.IncidentOpened = run.last(events.IncidentOpened)
+    return Standard(
+        "✅ ROLLBACK COMPLETE",
+        (
+            f"Change: {run.plan.title_line()}",
+            f"Rollback completed: {utc_minute(done)}",
+            f"Duration: {in_words(took)}",
+            f"Service status: Restored to {run.plan.versions.restored}",
+            f"Error rate: {failing} (baseline: {percent(baseline.error_rate)})",
+            f"Response time: {speed} p95 (baseline: {milliseconds(baseline.p95)})",
+            f"Incident record: {opened.incident}",
+            f"Post-incident review: Scheduled {utc_minute(review.review_at)}",
+        ),
+        "good",
+    )

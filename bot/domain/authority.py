@@ -1,0 +1,214 @@
+"""Who may authorise a rollback, and why. Every answer carries its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from enum import StrEnum
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator
+
+from bot.domain.criteria import Reading, Thresholds, percent
+from bot.domain.inventory import Model
+from bot.domain.times import Duration, parse_duration
+
+UserId = Annotated[str, Field(pattern=r"^[UW][A-Z0-9]{2,}$")]
+"""Slack's immutable id of a user; people are never known by their names."""
+
+
+class Role(StrEnum):
+    """What a person may answer for."""
+
+    CHANGE_MANAGER = "change_manager"
+    SERVICE_OWNER = "service_owner"
+    ON_CALL_ENGINEER = "on_call_engineer"
+    INCIDENT_COMMANDER = "incident_commander"
+
+    def words(self) -> str:
+        """Return the role as the records name it."""
+        return {
+            Role.CHANGE_MANAGER: "Change Manager",
+            Role.SERVICE_OWNER: "Service Owner",
+            Role.ON_CALL_ENGINEER: "On-call Engineer",
+            Role.INCIDENT_COMMANDER: "Incident Commander",
+        }[self]
+
+
+class Person(Model):
+    """Somebody with roles.
+
+    Attributes:
+        id: Slack user id.
+        name: For records and messages only, never for decisions.
+        roles: What the person may answer for.
+        services: The services a service owner owns; empty: all.
+    """
+
+    id: UserId
+    name: str = Field(min_length=1, max_length=80)
+    roles: tuple[Role, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class BusinessHours(Model):
+    """When people are at work.
+
+    Attributes:
+        timezone: IANA name.
+        days: ISO weekdays, Monday is 1.
+        start: First minute of work, local time.
+        end: First minute after it.
+    """
+
+    timezone: str = "UTC"
+    days: tuple[int, ...] = (1, 2, 3, 4, 5)
+    start: time = time(9, 0)
+    end: time = time(17, 30)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{value!r} is not an IANA time zone; write for example Europe/London") from error
+        return value
+
+    def contains(self, moment: datetime) -> bool:
+        """Return whether the moment lies in business hours."""
+        local = moment.astimezone(ZoneInfo(self.timezone))
+        return local.isoweekday() in self.days and self.start <= local.time() < self.end
+
+
+class Policy(Model):
+    """Who may do what, as data.
+
+    Attributes:
+        people: Everybody with a role.
+        hours: Business hours.
+        approvers: Roles that may authorise at any time.
+        operators: Roles that may request a rollback and decide about a held step.
+        approval_valid: How long a request waits for authority before it expires.
+        thresholds: When the impact is beyond what must be waited for.
+    """
+
+    people: tuple[Person, ...] = ()
+    hours: BusinessHours = BusinessHours()
+    approvers: tuple[Role, ...] = (Role.CHANGE_MANAGER, Role.SERVICE_OWNER)
+    operators: tuple[Role, ...] = tuple(Role)
+    approval_valid: Duration = parse_duration("60m")
+    thresholds: Thresholds = Thresholds()
+
+    def person(self, user_id: str) -> Person | None:
+        """Return the person of that Slack user id."""
+        return next((person for person in self.people if person.id == user_id), None)
+
+    def holders(self, roles: Sequence[Role], *, service: str) -> tuple[Person, ...]:
+        """Return everybody who holds one of the roles for the service."""
+        return tuple(
+            person for person in self.people if any(_holds(person, role, service=service) for role in roles)
+        )
+
+
+class Answer(StrEnum):
+    """How a question of authority was answered."""
+
+    GRANTED = "granted"
+    MISSING = "missing"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """An answer with its reason.
+
+    Attributes:
+        answer: Granted, missing (somebody else must agree) or refused.
+        reason: Why, in words for the person and the auditor.
+        role: The role under which it was granted.
+    """
+
+    answer: Answer
+    reason: str
+    role: Role | None = None
+
+    @property
+    def granted(self) -> bool:
+        """Whether the answer is yes."""
+        return self.answer is Answer.GRANTED
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What authority is asked for.
+
+    Attributes:
+        service: The service that is rolled back.
+        requester: User id of who asked for the rollback; None for an automatic trigger.
+        touch: Roles that the targets reserve themselves for; empty: no reservation.
+        reading: The metrics as they were checked.
+    """
+
+    service: str
+    requester: str | None
+    touch: tuple[Role, ...] = ()
+    reading: Reading = field(default_factory=Reading)
+
+
+def _holds(person: Person, role: Role, *, service: str) -> bool:
+    owns = role is not Role.SERVICE_OWNER or not person.services or service in person.services
+    return role in person.roles and owns
+
+
+def approving_roles(policy: Policy, ask: Ask, *, now: datetime) -> tuple[tuple[Role, ...], str]:
+    """Return the roles that may authorise now, and why.
+
+    In business hours these are the policy's approvers. Out of hours the on-call engineer holds delegated authority
+    as long as the impact is above the threshold; unknown metrics delegate nothing.
+    """
+    roles = tuple(role for role in policy.approvers if not ask.touch or role in ask.touch)
+    if policy.hours.contains(now):
+        return roles, "business hours: change manager or service owner"
+    limit = policy.thresholds.delegation_error_rate
+    rate = ask.reading.error_rate
+    if rate is not None and rate > limit:
+        reason = (
+            f"out of hours, error rate {percent(rate)} above {percent(limit)}: delegated to the on-call engineer"
+        )
+        return (*roles, Role.ON_CALL_ENGINEER), reason
+    shown = "unknown" if rate is None else percent(rate)
+    return roles, f"out of hours, but error rate {shown} is not above {percent(limit)}: nothing is delegated"
+
+
+def may_approve(policy: Policy, ask: Ask, user_id: str, *, now: datetime) -> Ruling:
+    """Decide whether a person may authorise the rollback now."""
+    person = policy.person(user_id)
+    roles, why = approving_roles(policy, ask, now=now)
+    needed = " or ".join(role.words() for role in roles) or "nobody"
+    if person is None:
+        return Ruling(Answer.REFUSED, f"You hold no role here. Needed now: {needed} ({why}).")
+    held = next((role for role in roles if _holds(person, role, service=ask.service)), None)
+    if held is None:
+        return Ruling(Answer.REFUSED, f"{person.name} may not authorise this. Needed now: {needed} ({why}).")
+    if user_id == ask.requester:
+        others = [p.name for p in policy.holders(roles, service=ask.service) if p.id != user_id]
+        who = ", ".join(others) or "somebody else with that role"
+        return Ruling(
+            Answer.MISSING, f"Nobody authorises their own request alone: a second person is needed ({who})."
+        )
+    return Ruling(Answer.GRANTED, f"{held.words()}; {why}", held)
+
+
+def may_operate(policy: Policy, user_id: str) -> Ruling:
+    """Decide whether a person may request a rollback or decide about a held step."""
+    person = policy.person(user_id)
+    if person is None:
+        return Ruling(Answer.REFUSED, "You hold no role here. Ask the change manager to enter you in the policy.")
+    held = next((role for role in policy.operators if role in person.roles), None)
+    if held is None:
+        needed = " or ".join(role.words() for role in policy.operators)
+        return Ruling(Answer.REFUSED, f"{person.name} may not operate rollbacks. Needed: {needed}.")
+    return Ruling(Answer.GRANTED, held.words(), held)

@@ -1,0 +1,336 @@
+"""The world as the engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from bot.domain.actuation import Progress
+from bot.domain.announcements import Announcement
+from bot.domain.clock import Clock
+from bot.domain.criteria import Reading
+from bot.domain.errors import RefusedError
+from bot.domain.events import AnyEvent
+from bot.domain.inventory import Inventory
+from bot.domain.plan import Plan
+from bot.domain.records import Record, RecordKind
+from bot.domain.run import Run
+
+__all__ = [
+    "Audit",
+    "Carrier",
+    "Chat",
+    "Clock",
+    "ConflictError",
+    "DocumentStore",
+    "Lease",
+    "Ledger",
+    "MessageRef",
+    "Metrics",
+    "PlanSource",
+    "PlanSummary",
+    "ProgressBoard",
+    "Records",
+    "Runs",
+    "TargetBusyError",
+]
+
+
+class TargetBusyError(RefusedError):
+    """Another rollback holds one of the targets.
+
+    Args:
+        brief: What happened.
+        holder: Id of the rollback that holds it.
+        targets: The targets that both want.
+    """
+
+    def __init__(self, brief: str, *, holder: str, targets: tuple[str, ...]) -> None:
+        super().__init__(
+            brief,
+            untouched="Nothing was started.",
+            resolution=f"Wait until {holder} has ended, or see `/rollback status`.",
+        )
+        self.holder = holder
+        self.targets = targets
+
+
+class ConflictError(Exception):
+    """The journal has moved on since the run was read: read it again and decide anew."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to advance a rollback.
+
+    Attributes:
+        rollback_id: Which.
+        fence: Number of the lease; every write carries it, and a newer lease makes it void.
+        valid_for: How long it lasts from each renewal, by the database's clock.
+    """
+
+    rollback_id: str
+    fence: int
+    valid_for: timedelta
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """A plan in a list.
+
+    Attributes:
+        change: The change it reverts.
+        title: In words.
+        service: The service.
+        deployed_at: When the change went live.
+        valid: Whether the plan can be used.
+    """
+
+    change: str
+    title: str
+    service: str
+    deployed_at: datetime | None
+    valid: bool
+
+
+class PlanSource(Protocol):
+    """Where rollback plans come from."""
+
+    async def find(self, change: str) -> Plan:
+        """Return the plan of a change.
+
+        Raises:
+            PlanUnavailableError: If there is none.
+            PlanInvalidError: If it does not say what a plan must say.
+        """
+        ...
+
+    async def list(self) -> tuple[PlanSummary, ...]:
+        """Return all plans, the newest deployment first."""
+        ...
+
+
+class Runs(Protocol):
+    """The rollbacks and their journals. Every method may raise StoreUnavailableError."""
+
+    async def create(self, plan: Plan, inventory: Inventory, event: AnyEvent, *, locks: Sequence[str]) -> Run:
+        """Write a new rollback with its first event and lock its targets.
+
+        Raises:
+            TargetBusyError: If a live rollback holds one of `locks`; nothing was written.
+        """
+        ...
+
+    async def load(self, rollback_id: str) -> Run:
+        """Return a rollback.
+
+        Raises:
+            KeyError: If there is none of that id.
+        """
+        ...
+
+    async def append(self, run: Run, event: AnyEvent, *, lease: Lease | None, wake: bool = False) -> Run:
+        """Write one event, if the journal still ends where `run` ends.
+
+        Args:
+            run: The rollback as it was read.
+            event: What became true.
+            lease: The writer's lease; None for a person's decision.
+            wake: Whether a worker must look at the run now.
+
+        Returns:
+            The run with the event.
+
+        Raises:
+            LeaseLostError: If the lease lapsed or another worker took it; nothing was written.
+            ConflictError: If other events came in between; nothing was written.
+        """
+        ...
+
+    async def acquire(self, rollback_id: str, owner: str) -> tuple[Lease, Run] | None:
+        """Take the lease, bumping its fence; None while another worker holds it, or if the run has ended."""
+        ...
+
+    async def renew(self, lease: Lease) -> int:
+        """Prolong the lease and return the journal's newest number.
+
+        Raises:
+            LeaseLostError: If it lapsed or another worker took it.
+        """
+        ...
+
+    async def release(self, lease: Lease, *, seen: int, wake_at: datetime | None) -> bool:
+        """Give the lease back, unless the journal moved beyond `seen`; say whether it was given back.
+
+        Args:
+            lease: The lease.
+            seen: The newest number that its holder has acted upon.
+            wake_at: When a worker must look again; None: when somebody acts.
+        """
+        ...
+
+    async def due(self, *, dead_owners: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+        """Return (id, zone) of the rollbacks that want a worker and have none.
+
+        Args:
+            dead_owners: Owners that are known not to live any more; their leases count as lapsed.
+        """
+        ...
+
+    async def owners(self) -> tuple[str, ...]:
+        """Return the owners of all leases in force."""
+        ...
+
+    async def active(self) -> tuple[Run, ...]:
+        """Return every rollback that has not ended, the newest first."""
+        ...
+
+    async def recent(self, limit: int) -> tuple[Run, ...]:
+        """Return the newest rollbacks, whatever their state."""
+        ...
+
+    async def latest_of(self, change: str) -> Run | None:
+        """Return the newest rollback of a change."""
+        ...
+
+    def changed(self) -> AsyncIterator[str]:
+        """Yield the id of each rollback whose journal or progress changed, on any machine."""
+        ...
+
+
+class ProgressBoard(Protocol):
+    """How far running steps have come; may be lost, is never decided upon."""
+
+    async def write(self, rollback_id: str, step: str, progress: Progress) -> None:
+        """Write the newest progress of a step."""
+        ...
+
+    async def read(self, rollback_id: str) -> dict[str, Progress]:
+        """Return the newest progress by step."""
+        ...
+
+
+class Carrier(Protocol):
+    """Carries «advance rollback R» to some worker of a zone. More than once is harmless; never is not."""
+
+    async def defer(self, rollback_id: str, zone: str) -> None:
+        """Ask for a worker."""
+        ...
+
+
+class Metrics(Protocol):
+    """What the services' metrics say."""
+
+    async def read(self, name: str, *, window: timedelta) -> Reading:
+        """Return the reading of an inventory target over the window up to now. Unknown values are None."""
+        ...
+
+
+@dataclass(frozen=True)
+class MessageRef:
+    """A message in the chat: channel id and timestamp."""
+
+    channel: str
+    ts: str
+
+
+class Chat(Protocol):
+    """The chat, as far as the engine speaks to it."""
+
+    async def post(
+        self, run: Run, announcement: Announcement, *, thread: MessageRef | None, progress: dict[str, Progress]
+    ) -> MessageRef:
+        """Post a message, marked with the rollback's id and the announcement's key."""
+        ...
+
+    async def edit(
+        self, run: Run, announcement: Announcement, ref: MessageRef, *, progress: dict[str, Progress]
+    ) -> None:
+        """Bring a posted message up to date."""
+        ...
+
+    async def find(self, run: Run, announcement: Announcement, *, thread: MessageRef | None) -> MessageRef | None:
+        """Look for a message that may have been posted by somebody who died before noting it."""
+        ...
+
+    async def tell(self, users: Sequence[str], text: str) -> None:
+        """Send a direct message that belongs to no rollback."""
+        ...
+
+
+class Ledger(Protocol):
+    """Which announcements have been posted."""
+
+    async def claim(self, rollback_id: str, key: str) -> tuple[bool, MessageRef | None]:
+        """Note the intention to post.
+
+        Returns:
+            Whether the caller is the first to claim it (and may post without looking), and where the message is if
+            it has been posted.
+        """
+        ...
+
+    async def posted(self, rollback_id: str, key: str, ref: MessageRef) -> None:
+        """Note where the message is."""
+        ...
+
+    async def all(self, rollback_id: str) -> dict[str, MessageRef | None]:
+        """Return every claimed announcement; None: claimed, not known to be posted."""
+        ...
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """A fact for the auditor that belongs to no rollback's journal, or to one that was refused."""
+
+    at: datetime
+    who: str
+    what: str
+    why: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Audit(Protocol):
+    """The audit: append only."""
+
+    async def write(self, entry: AuditEntry) -> None:
+        """Add an entry."""
+        ...
+
+    async def first_delivery(self, delivery_id: str) -> bool:
+        """Note a delivery of the chat; False if it was noted before."""
+        ...
+
+
+class Records(Protocol):
+    """Where incidents, problems and changes are kept. Writing the same again is harmless."""
+
+    async def put(self, rollback_id: str, record: Record, *, change: str) -> str:
+        """Create or bring up to date the rollback's record of that kind, and return its number."""
+        ...
+
+    async def link(self, source: str, target: str, relation: str) -> None:
+        """Link two records, e.g. the change ``causes`` the incident."""
+        ...
+
+    async def get(self, number: str) -> tuple[RecordKind, dict[str, str], tuple[tuple[str, str], ...]]:
+        """Return kind, fields and links (relation, number) of a record.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        ...
+
+
+class DocumentStore(Protocol):
+    """JSON documents by bucket and key; the console keeps its channel in one."""
+
+    async def load(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return every document as (bucket, key, document)."""
+        ...
+
+    async def put(self, bucket: str, key: str, document: dict[str, Any] | None) -> None:
+        """Write a document; None removes it."""
+        ...

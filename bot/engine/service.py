@@ -1,0 +1,370 @@
+"""The use cases: one method for each thing that a person asks of the bot."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from bot.domain import authority, events, ports
+from bot.domain.announcements import ask_of
+from bot.domain.authority import Answer, Policy, Role
+from bot.domain.errors import PlanInvalidError, PlanUnavailableError, RefusedError, RollbackError
+from bot.domain.events import AnyEvent, Choice
+from bot.domain.inventory import Inventory
+from bot.domain.lifecycle import FINAL, State
+from bot.domain.plan import Plan
+from bot.domain.run import Run, StepState
+from bot.engine.drift import difference
+
+_log = logging.getLogger(__name__)
+_CHANGE = re.compile(r"^CHG\d{4,12}$")
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks, and by which delivery of the chat.
+
+    Attributes:
+        user: Slack user id.
+        delivery: Unique id of the delivery; the same delivery twice is obeyed once. Empty: not deduplicated.
+    """
+
+    user: str
+    delivery: str = ""
+
+
+class DuplicateDeliveryError(Exception):
+    """The chat delivered the same request again; it has been or is being answered."""
+
+
+class Service:
+    """What people can ask of the bot. Every method raises RefusedError with words for the person who asked.
+
+    Args:
+        runs: The rollbacks.
+        plans: Where plans come from.
+        inventory: All targets.
+        policy: Who may do what.
+        carrier: Brings a worker.
+        audit: Takes what belongs to no journal.
+        chat: Reaches the change manager when there is no plan.
+        clock: The time.
+    """
+
+    def __init__(
+        self,
+        *,
+        runs: ports.Runs,
+        plans: ports.PlanSource,
+        inventory: Inventory,
+        policy: Policy,
+        carrier: ports.Carrier,
+        audit: ports.Audit,
+        chat: ports.Chat,
+        clock: ports.Clock,
+    ) -> None:
+        self._runs = runs
+        self._plans = plans
+        self._inventory = inventory
+        self._policy = policy
+        self._carrier = carrier
+        self._audit = audit
+        self._chat = chat
+        self._clock = clock
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policy
+
+    async def request(self, change: str, actor: Actor, *, reason: str) -> Run:
+        """Ask for the rollback of a change: lock its targets and let a worker begin with the checks.
+
+        Raises:
+            PlanUnavailableError: There is no plan; the change manager has been told.
+            PlanInvalidError: The plan is unusable; the change manager has been told.
+            RefusedError: The person may not, the change is rolled back already, or a target is busy.
+        """
+        await self._once(actor)
+        change = change.upper()
+        if not _CHANGE.match(change):
+            await self._refuse(
+                actor,
+                "rollback.request",
+                RefusedError(
+                    f"{change[:40]!r} is not the number of a change.",
+                    untouched="Nothing was started.",
+                    resolution="Write for example `/rollback CHG0012345 error rate 12 %`.",
+                ),
+            )
+        ruling = authority.may_operate(self._policy, actor.user)
+        if not ruling.granted:
+            await self._refuse(
+                actor, "rollback.request", RefusedError(ruling.reason, untouched="Nothing was started.")
+            )
+        await self._refuse_repetition(change, actor)
+        plan = await self._plan(change, actor)
+        inventory = self._inventory.only(plan.all_targets())
+        event = events.Requested(at=self._clock.now(), who=actor.user, why=reason or "no reason given")
+        try:
+            run = await self._runs.create(plan, inventory, event, locks=plan.targets())
+        except ports.TargetBusyError as error:
+            await self._refuse(actor, "rollback.request", error)
+        await self._wake(run)
+        return run
+
+    async def approve(self, rollback_id: str, actor: Actor, *, version: int, reason: str = "") -> Run:
+        """Authorise a rollback. The approval binds to the plan and the targets as they were checked.
+
+        Args:
+            rollback_id: Which.
+            actor: Who clicked.
+            version: The version that the button carries; an older one is stale.
+            reason: The reason for the record; by default what triggered the rollback.
+        """
+        await self._once(actor)
+        for _ in range(_ATTEMPTS):
+            run = await self._awaiting(rollback_id, actor, version)
+            ruling = authority.may_approve(self._policy, ask_of(run), actor.user, now=self._clock.now())
+            if not ruling.granted or ruling.role is None:
+                error = RefusedError(ruling.reason, untouched="The rollback still waits for authority.")
+                await self._refuse(actor, "rollback.approve", error, run)
+            else:
+                await self._void_if_changed(run, actor)
+                event = self._authorisation(run, actor, ruling, ruling.role, reason)
+                appended = await self._try_append(run, event)
+                if appended:
+                    return appended
+        raise self._moved_on(rollback_id)
+
+    async def reject(self, rollback_id: str, actor: Actor, *, version: int, reason: str) -> Run:
+        """Stand a rollback down before it acts: whoever may approve it, or who requested it."""
+        await self._once(actor)
+        for _ in range(_ATTEMPTS):
+            run = await self._awaiting(rollback_id, actor, version)
+            ruling = authority.may_approve(self._policy, ask_of(run), actor.user, now=self._clock.now())
+            if ruling.answer is Answer.REFUSED and actor.user != run.requester:
+                error = RefusedError(ruling.reason, untouched="The rollback still waits for authority.")
+                await self._refuse(actor, "rollback.reject", error, run)
+            event = events.Rejected(
+                at=self._clock.now(), who=actor.user, why=_given(reason), name=self._name(actor.user)
+            )
+            appended = await self._try_append(run, event)
+            if appended:
+                return appended
+        raise self._moved_on(rollback_id)
+
+    async def decide(
+        self, rollback_id: str, actor: Actor, *, version: int, step: str, choice: Choice, reason: str
+    ) -> Run:
+        """Decide about a held step."""
+        await self._once(actor)
+        for _ in range(_ATTEMPTS):
+            run = await self._load(rollback_id)
+            ruling = authority.may_operate(self._policy, actor.user)
+            if not ruling.granted:
+                error = RefusedError(ruling.reason, untouched="The step is still held.")
+                await self._refuse(actor, "rollback.decide", error, run)
+            if run.state is not State.HELD or run.state_seq != version:
+                await self._refuse(actor, "rollback.decide", self._stale(run), run)
+            if run.status(step).state is not StepState.HELD:
+                error = RefusedError(f"Step {step} has been decided already: {run.status(step).words}.")
+                await self._refuse(actor, "rollback.decide", error, run)
+            event = events.Decided(
+                at=self._clock.now(),
+                who=actor.user,
+                why=_given(reason),
+                choice=choice,
+                step=step,
+                name=self._name(actor.user),
+            )
+            appended = await self._try_append(run, event)
+            if appended:
+                return appended
+        raise self._moved_on(rollback_id)
+
+    async def status(self, word: str = "") -> tuple[Run, ...]:
+        """Return the rollbacks that have not ended, or the newest one of a change or id."""
+        if not word:
+            return await self._runs.active()
+        if word.upper().startswith("CHG"):
+            latest = await self._runs.latest_of(word.upper())
+            return (latest,) if latest else ()
+        try:
+            return (await self._runs.load(word.lower()),)
+        except KeyError:
+            return ()
+
+    async def recent(self, limit: int = 10) -> tuple[Run, ...]:
+        """Return the newest rollbacks, whatever their state."""
+        return await self._runs.recent(limit)
+
+    async def plan(self, change: str) -> Plan:
+        """Return the plan of a change, to be read.
+
+        Raises:
+            PlanUnavailableError: There is none.
+            PlanInvalidError: It is unusable.
+        """
+        if not _CHANGE.match(change.upper()):
+            raise RefusedError(f"{change[:40]!r} is not the number of a change.", resolution="Write CHG0012345.")
+        return await self._plans.find(change.upper())
+
+    async def changes(self) -> tuple[ports.PlanSummary, ...]:
+        """Return the changes that have a plan, the newest first."""
+        return await self._plans.list()
+
+    async def _plan(self, change: str, actor: Actor) -> Plan:
+        try:
+            return await self._plans.find(change)
+        except (PlanUnavailableError, PlanInvalidError) as error:
+            await self._note(actor, "rollback.no_plan", str(error), {"change": change})
+            await self._tell_change_managers(change, actor, error)
+            raise
+
+    async def _tell_change_managers(self, change: str, actor: Actor, error: RollbackError) -> None:
+        users = [p.id for p in self._policy.holders((Role.CHANGE_MANAGER,), service="")]
+        text = (
+            f"<@{actor.user}> asked to roll back {change}, and there is no usable rollback plan: {error.brief} "
+            "Nothing runs without a documented plan. Please provide one, or decide on a forward-fix."
+        )
+        try:
+            await self._chat.tell(users, text)
+        except Exception:  # noqa: BLE001 - the answer must not depend on what the chat raises
+            # The requester is told in any case; the audit holds that the escalation could not be delivered.
+            _log.exception("the change managers could not be told of the missing plan of %s", change)
+            await self._note(actor, "escalation.undelivered", "the chat did not take it", {"change": change})
+
+    async def _refuse_repetition(self, change: str, actor: Actor) -> None:
+        latest = await self._runs.latest_of(change)
+        if latest is None:
+            return
+        if latest.state not in FINAL and latest.state not in (State.COMPLETE, State.ABORTED):
+            words = f"{change} is being rolled back already: {latest.id} is {latest.state.value.replace('_', ' ')}."
+            await self._refuse(
+                actor, "rollback.request", RefusedError(words, untouched="It was left alone."), latest
+            )
+        done = latest.completed_at
+        if done is None:
+            return
+        plan = await self._plan(change, actor)
+        if plan.deployed_at < done:
+            error = RefusedError(
+                f"{change} was rolled back already by {latest.id}, and has not been deployed since.",
+                untouched="Nothing was started: restoring again would lose what has been written since.",
+                resolution="If it was deployed again, enter the new deployed_at and backups in the plan.",
+            )
+            await self._refuse(actor, "rollback.request", error, latest)
+
+    async def _awaiting(self, rollback_id: str, actor: Actor, version: int) -> Run:
+        run = await self._load(rollback_id)
+        if run.state is not State.AWAITING_AUTHORITY or run.state_seq != version:
+            await self._refuse(actor, "rollback.stale", self._stale(run), run)
+        asked: events.AuthorityAsked = run.last(events.AuthorityAsked)
+        now = self._clock.now()
+        if now >= asked.expires_at:
+            await self._try_append(run, events.Expired(at=now, who="policy", why="nobody authorised it in time"))
+            error = RefusedError(
+                f"The request for authority of {run.id} expired.",
+                untouched="Nothing was run.",
+                resolution=f"Ask again with `/rollback {run.plan.change}`; the checks are made anew.",
+            )
+            await self._refuse(actor, "rollback.expired", error, run)
+        return run
+
+    async def _void_if_changed(self, run: Run, actor: Actor) -> None:
+        changes = await difference(run, plans=self._plans, inventory=self._inventory)
+        if not changes:
+            return
+        why = f"the plan or its targets changed since the checks: {'; '.join(changes)}"
+        await self._try_append(run, events.Refused(at=self._clock.now(), who=actor.user, why=why))
+        error = RefusedError(
+            f"The approval does not count: {why}.",
+            untouched="Nothing was run.",
+            resolution=f"Read the change and ask again with `/rollback {run.plan.change}`.",
+        )
+        await self._refuse(actor, "rollback.voided", error, run)
+
+    def _authorisation(
+        self, run: Run, actor: Actor, ruling: authority.Ruling, role: Role, reason: str
+    ) -> events.Authorised:
+        asked: events.AuthorityAsked = run.last(events.AuthorityAsked)
+        return events.Authorised(
+            at=self._clock.now(),
+            who=actor.user,
+            why=reason.strip() or run.trigger,
+            name=self._name(actor.user),
+            role=role.words(),
+            grounds=ruling.reason,
+            plan_digest=asked.plan_digest,
+            targets_digest=asked.targets_digest,
+        )
+
+    async def _try_append(self, run: Run, event: AnyEvent) -> Run | None:
+        try:
+            appended = await self._runs.append(run, event, lease=None, wake=True)
+        except ports.ConflictError:
+            return None
+        await self._wake(appended)
+        return appended
+
+    async def _wake(self, run: Run) -> None:
+        try:
+            await self._carrier.defer(run.id, zone_of(run.inventory))
+        except Exception:  # noqa: BLE001 - the decision stands, whatever the carrier raises
+            # The event is written; the sweep of every bot and worker finds the run within seconds.
+            _log.exception("no job could be queued for %s; the sweep will pick it up", run.id)
+
+    async def _load(self, rollback_id: str) -> Run:
+        try:
+            return await self._runs.load(rollback_id)
+        except KeyError as error:
+            raise RefusedError(
+                f"There is no rollback {rollback_id!r}.", resolution="See `/rollback status`."
+            ) from error
+
+    async def _once(self, actor: Actor) -> None:
+        if actor.delivery and not await self._audit.first_delivery(actor.delivery):
+            raise DuplicateDeliveryError(actor.delivery)
+
+    async def _refuse(self, actor: Actor, what: str, error: RefusedError, run: Run | None = None) -> NoReturn:
+        await self._note(actor, what, str(error), {"rollback": run.id} if run else {})
+        raise error
+
+    async def _note(self, actor: Actor, what: str, why: str, detail: dict[str, str]) -> None:
+        entry = ports.AuditEntry(at=self._clock.now(), who=actor.user, what=what, why=why, detail=dict(detail))
+        await self._audit.write(entry)
+
+    def _name(self, user: str) -> str:
+        person = self._policy.person(user)
+        return person.name if person else user
+
+    @staticmethod
+    def _stale(run: Run) -> RefusedError:
+        return RefusedError(
+            f"This button is out of date: {run.id} is {run.state.value.replace('_', ' ')} now.",
+            untouched="Your click changed nothing.",
+            resolution="The card of the rollback shows what can be done now.",
+        )
+
+    @staticmethod
+    def _moved_on(rollback_id: str) -> RefusedError:
+        return RefusedError(
+            f"{rollback_id} keeps changing while you decide.",
+            untouched="Your click changed nothing.",
+            resolution="Look at its card and click again.",
+        )
+
+
+def zone_of(inventory: Inventory) -> str:
+    """Return the zone whose workers carry a rollback: that of its targets if they agree, else the default one."""
+    zones: Sequence[str] = sorted({target.zone for _, target in inventory.items()})
+    return zones[0] if len(zones) == 1 else "default"
+
+
+def _given(reason: str) -> str:
+    return reason.strip() or "no reason given"

@@ -1,0 +1,1 @@
+"""What reaches the bot: parse (pure), call the service, render (pure)."""
