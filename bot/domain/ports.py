@@ -171,16 +171,16 @@ class Runs(Protocol):
         """
         ...
 
-    async def due(self, *, dead_owners: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
-        """Return (id, zone) of the rollbacks that want a worker and have none.
-
-        Args:
-            dead_owners: Owners that are known not to live any more; their leases count as lapsed.
-        """
+    async def due(self) -> tuple[tuple[str, str], ...]:
+        """Return (id, zone) of the rollbacks that want a worker and have none."""
         ...
 
     async def owners(self) -> tuple[str, ...]:
         """Return the owners of all leases in force."""
+        ...
+
+    async def bury(self, owners: Sequence[str]) -> None:
+        """End the leases of owners that are known not to live any more, so that nobody waits for them to lapse."""
         ...
 
     async def active(self) -> tuple[Run, ...]:

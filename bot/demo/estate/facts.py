@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from bot.demo.estate.measure import Measured
+from bot.demo.estate.observations import Measured
 from bot.domain.errors import RollbackError
 
 OLD_VERSION = "v2.3.1"

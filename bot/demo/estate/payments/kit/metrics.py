@@ -14,7 +14,7 @@ class Metrics:
     """Counts and times the API's requests; health, version and metrics pages are not traffic and stay out."""
 
     def __init__(self, *, version: str, build: str) -> None:
-        prometheus_client.disable_created_metrics()
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "http_requests",

@@ -1,0 +1,71 @@
+"""Nothing is forgotten: every process looks, every second, for rollbacks that want a worker and have none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from bot.domain import ports
+from bot.domain.errors import StoreUnavailableError
+from bot.engine.settings import EngineSettings
+
+_log = logging.getLogger(__name__)
+_AGAIN_AFTER = 5.0
+
+
+class Sweep:
+    """Queues a job for each rollback that is due: its lease lapsed, its time came, or its job was lost.
+
+    Args:
+        runs: The rollbacks.
+        carrier: Brings a worker.
+        dead: Tells which of the given lease owners are known not to live any more: processes of this machine. Their
+            leases are ended at once, so a restarted bot goes on without waiting for them to lapse.
+        clock: The time.
+        settings: The interval.
+    """
+
+    def __init__(
+        self,
+        *,
+        runs: ports.Runs,
+        carrier: ports.Carrier,
+        dead: Callable[[Sequence[str]], Sequence[str]],
+        clock: ports.Clock,
+        settings: EngineSettings,
+    ) -> None:
+        self._runs = runs
+        self._carrier = carrier
+        self._dead = dead
+        self._clock = clock
+        self._settings = settings
+        self._queued: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            try:
+                await self.once()
+            except StoreUnavailableError as error:
+                _log.warning("the sweep cannot reach the store: %s", error)
+            except Exception:  # noqa: BLE001 - a sweep that stops is a rollback that stands still
+                _log.exception("the sweep failed; it goes on")
+            await self._clock.sleep(self._settings.sweep.total_seconds())
+
+    async def once(self) -> tuple[str, ...]:
+        """Queue a job for each rollback that is due, and return their ids."""
+        dead = self._dead(await self._runs.owners())
+        if dead:
+            _log.warning("these workers died, their rollbacks go on: %s", ", ".join(dead))
+            await self._runs.bury(dead)
+        due = await self._runs.due()
+        now = self._clock.monotonic()
+        # A job that is queued already is not queued again every second while all workers are busy.
+        self._queued = {key: at for key, at in self._queued.items() if now - at < _AGAIN_AFTER}
+        found = []
+        for rollback_id, zone in due:
+            if rollback_id not in self._queued:
+                self._queued[rollback_id] = now
+                await self._carrier.defer(rollback_id, zone)
+                found.append(rollback_id)
+        return tuple(found)

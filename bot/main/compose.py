@@ -1,0 +1,244 @@
+"""The composition root: builds every part and runs them together until the bot is to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import actuators.http
+import psycopg
+from aiohttp import web
+from psycopg import sql
+
+import actuators.config
+import actuators.metrics
+import actuators.postgres
+import actuators.servers
+from bot.domain.actuation import Registry
+from bot.domain.authority import Policy
+from bot.domain.inventory import Inventory
+from bot.domain.plan import plan_model
+from bot.domain.ports import Clock
+from bot.engine.announcer import Announcer
+from bot.engine.books import Books
+from bot.engine.executor import Executor, World
+from bot.engine.recovery import Sweep
+from bot.engine.service import Service
+from bot.engine.settings import EngineSettings
+from bot.main import chat, identity, people
+from bot.main.settings import Settings
+from handlers import slack
+from storage import plans
+from storage.audit import SqlAudit
+from storage.carrier import ProcrastinateCarrier, make_app, run_worker
+from storage.database import Database
+from storage.documents import SqlDocumentStore
+from storage.embedded.launcher import EmbeddedPostgres
+from storage.messages import SqlLedger
+from storage.migrations import upgrade
+from storage.progress import SqlProgressBoard
+from storage.register import SqlRegister
+from storage.runs import SqlRuns
+
+_log = logging.getLogger(__name__)
+_DATABASE = "rollback"
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the bot works on: read once at the start.
+
+    Attributes:
+        inventory: All targets.
+        policy: Who may do what.
+        local: Whether the policy is the built-in one of a console without configuration.
+    """
+
+    inventory: Inventory
+    policy: Policy
+    local: bool
+
+
+@dataclass(frozen=True)
+class Bot:
+    """A bot that is ready, as its caller may need it.
+
+    Attributes:
+        service: The use cases.
+        seat: The console, if it is served.
+        site: Inventory and policy.
+        register: Incidents, problems and changes.
+        runs: The rollbacks.
+        metrics: What the services' metrics say.
+    """
+
+    service: Service
+    seat: chat.ConsoleSeat | None
+    site: Site
+    register: SqlRegister
+    runs: SqlRuns
+    metrics: actuators.metrics.MetricsSource
+
+
+def read_site(settings: Settings) -> Site:
+    """Read inventory and policy; a missing file is an empty one, unless it is named explicitly.
+
+    Raises:
+        RollbackError: If a file cannot be used; every error at once.
+    """
+    explicit = settings.model_fields_set
+    inventory = Inventory()
+    if settings.inventory.exists() or "inventory" in explicit:
+        inventory = plans.read_inventory(settings.inventory)
+    if settings.policy.exists() or "policy" in explicit:
+        return Site(inventory, plans.read_policy(settings.policy), local=False)
+    if settings.speaks_slack:
+        return Site(inventory, Policy(), local=False)
+    return Site(inventory, people.LOCAL_POLICY, local=True)
+
+
+def build_registry(source: actuators.metrics.MetricsSource) -> Registry:
+    """Register the actuators that come with the bot."""
+    return Registry(
+        *actuators.servers.register(),
+        *actuators.config.register(),
+        *actuators.postgres.register(),
+        *actuators.http.register(),
+        *actuators.metrics.register(source),
+    )
+
+
+@asynccontextmanager
+async def store_url(settings: Settings, clock: Clock) -> AsyncIterator[str]:
+    """Yield the address of the store, starting the embedded server if none is configured."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    async with EmbeddedPostgres(settings.data_dir / "postgres", clock=clock) as server:
+        async with await psycopg.AsyncConnection.connect(server.url("postgres"), autocommit=True) as connection:
+            found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_DATABASE])
+            if await found.fetchone() is None:
+                await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
+        yield server.url(_DATABASE)
+
+
+async def serve(
+    settings: Settings,
+    *,
+    clock: Clock,
+    stop: asyncio.Event,
+    ready: Callable[[Bot], None],
+    amend: Callable[[Registry], Registry] = lambda registry: registry,
+) -> None:
+    """Run the bot until `stop` is set.
+
+    Args:
+        settings: The settings.
+        clock: The time.
+        stop: Ends the bot: no new work, running steps may end, then everything is closed.
+        ready: Called once when the bot can be used.
+        amend: Adds or wraps actuators.
+
+    Raises:
+        RollbackError: If it cannot start; says why and what to do.
+    """
+    site = read_site(settings)
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(store_url(settings, clock))
+        await upgrade(url)
+        database = Database(url)
+        stack.push_async_callback(database.close)
+        source = actuators.metrics.MetricsSource(site.inventory, clock=clock)
+        registry = amend(build_registry(source))
+        await _run(
+            settings,
+            site,
+            stack,
+            url=url,
+            database=database,
+            source=source,
+            registry=registry,
+            clock=clock,
+            stop=stop,
+            ready=ready,
+        )
+
+
+async def _run(
+    settings: Settings,
+    site: Site,
+    stack: AsyncExitStack,
+    *,
+    url: str,
+    database: Database,
+    source: actuators.metrics.MetricsSource,
+    registry: Registry,
+    clock: Clock,
+    stop: asyncio.Event,
+    ready: Callable[[Bot], None],
+) -> None:
+    engine = EngineSettings(owner=identity.own_name(), lease=settings.lease, renew=settings.renew)
+    runs = SqlRuns(database, plan_model=plan_model(registry.catalogue()), clock=clock, lease=settings.lease)
+    board, ledger, register = SqlProgressBoard(database), SqlLedger(database), SqlRegister(database)
+    folder = plans.PlanFolder(settings.plans, catalogue=registry.catalogue(), inventory=site.inventory)
+    seat = None
+    if settings.serves_console:
+        seat = chat.build_console(settings, site.policy, store=SqlDocumentStore(database), clock=clock)
+    how = seat.settings if seat and not settings.speaks_slack else chat.slack_settings(settings)
+    client = chat.web_client(how, seat=None if settings.speaks_slack else seat)
+    speaker = slack.SlackChat(client, ops_channel=settings.ops_channel, policy=site.policy, clock=clock)
+    jobs = make_app(url, clock=clock)
+    await stack.enter_async_context(jobs.open_async())
+    carrier = ProcrastinateCarrier(jobs)
+    service = Service(
+        runs=runs, plans=folder, inventory=site.inventory, policy=site.policy, carrier=carrier,
+        audit=SqlAudit(database), chat=speaker, clock=clock,
+    )  # fmt: skip
+    announcer = Announcer(
+        runs=runs, chat=speaker, ledger=ledger, board=board, policy=site.policy, clock=clock, settings=engine
+    )
+    executor = Executor(
+        World(
+            runs=runs, plans=folder, inventory=site.inventory, registry=registry, metrics=source, policy=site.policy,
+            books=Books(register), board=board, clock=clock, settings=engine,
+        )
+    )  # fmt: skip
+    sweep = Sweep(runs=runs, carrier=carrier, dead=identity.known_dead, clock=clock, settings=engine)
+    bolt = slack.build(
+        service=service, settings=how, client=client, board=board, clock=clock, refresh=announcer.refresh
+    )
+    await _listen(settings, seat, bolt, stack)
+    async with asyncio.TaskGroup() as group:
+        background = [
+            group.create_task(source.run()),
+            group.create_task(announcer.run()),
+            group.create_task(sweep.run()),
+        ]
+        if settings.speaks_slack and settings.slack_app_token:
+            background.append(group.create_task(slack.serve_socket(bolt, how)))
+        ready(Bot(service=service, seat=seat, site=site, register=register, runs=runs, metrics=source))
+        await run_worker(
+            jobs, zone=settings.zone, concurrency=settings.workers, handler=executor.advance, stop=stop, clock=clock
+        )
+        for task in background:
+            task.cancel()
+
+
+async def _listen(
+    settings: Settings, seat: chat.ConsoleSeat | None, bolt: slack.AsyncApp, stack: AsyncExitStack
+) -> None:
+    if seat is not None:
+        await seat.console.start()
+        stack.push_async_callback(seat.console.close)
+        app = seat.console.app()
+        if not settings.speaks_slack:
+            slack.add_events_route(app, bolt)
+        host, _, port = seat.url.removeprefix("http://").rpartition(":")
+        await stack.enter_async_context(chat.listening(app, host, int(port)))
+    if settings.speaks_slack and not settings.slack_app_token:
+        app = web.Application()
+        slack.add_events_route(app, bolt)
+        await stack.enter_async_context(chat.listening(app, settings.http_host, settings.http_port))
