@@ -143,7 +143,9 @@ def _blocks(blocks: Any, *, at: str, surface: Surface, most: int) -> Iterator[Pr
     visited = list(walk(blocks, at))
     for pointer, block in visited:
         kind = block.get("type")
-        if isinstance(kind, str) and kind in BLOCKS and surface not in surfaces(kind):
+        # A plan's tasks stand and fall with the plan.
+        inside_plan = "/tasks/" in pointer
+        if isinstance(kind, str) and kind in BLOCKS and not inside_plan and surface not in surfaces(kind):
             yield Problem(f"{pointer}/type", f"unsupported block type: {kind} is not allowed in a {surface}")
         yield from _repeated_action_ids(pointer, block)
     yield from _repeated_block_ids(visited)

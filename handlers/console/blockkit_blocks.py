@@ -34,18 +34,23 @@ class Surface(StrEnum):
 
 
 _STYLE: Final = obj(
-    {}, {key: of(bool) for key in ("bold", "italic", "strike", "code", "underline", "highlight", "client_highlight")}
+    {},
+    {key: of(bool) for key in ("bold", "italic", "strike", "code", "underline", "highlight", "client_highlight")},
 )
 _RICH_PARTS: Final[dict[str, Check]] = {
     "text": typed("text", {"text": string(13_000)}, {"style": _STYLE}),
     "link": typed("link", {"url": URL}, {"text": string(3000), "unsafe": of(bool), "style": _STYLE}),
-    "emoji": typed("emoji", {"name": string(100)}, {"unicode": string(100), "skin_tone": integer(1, 6), "style": _STYLE}),
+    "emoji": typed(
+        "emoji", {"name": string(100)}, {"unicode": string(100), "skin_tone": integer(1, 6), "style": _STYLE}
+    ),
     "user": typed("user", {"user_id": string(255)}, {"style": _STYLE}),
     "channel": typed("channel", {"channel_id": string(255)}, {"style": _STYLE}),
     "usergroup": typed("usergroup", {"usergroup_id": string(255)}, {"style": _STYLE}),
     "broadcast": typed("broadcast", {"range": one_of("here", "channel", "everyone")}, {"style": _STYLE}),
     "date": typed(
-        "date", {"timestamp": of(int), "format": string(255)}, {"url": URL, "fallback": string(255), "style": _STYLE}
+        "date",
+        {"timestamp": of(int), "format": string(255)},
+        {"url": URL, "fallback": string(255), "style": _STYLE},
     ),
 }
 _PARTS: Final = array(tagged(_RICH_PARTS, noun="rich text element"), most=1000, least=0)
@@ -134,7 +139,9 @@ SIMPLE: Final[dict[str, Check]] = {
         "context",
         {
             "elements": array(
-                tagged({"image": ELEMENTS["image"], "plain_text": plain(3000), "mrkdwn": text(3000)}, noun="element"),
+                tagged(
+                    {"image": ELEMENTS["image"], "plain_text": plain(3000), "mrkdwn": text(3000)}, noun="element"
+                ),
                 most=10,
             )
         },
@@ -187,7 +194,9 @@ BLOCKS: Final[dict[str, Check]] = {
     "task_card": TASK_CARD,
     "plan": typed("plan", {"title": string(3000)}, {**_BLOCK_ID, "tasks": array(TASK_CARD, most=1000, least=0)}),
     "alert": typed(
-        "alert", {"text": text(3000)}, {**_BLOCK_ID, "level": one_of("default", "info", "warning", "error", "success")}
+        "alert",
+        {"text": text(3000)},
+        {**_BLOCK_ID, "level": one_of("default", "info", "warning", "error", "success")},
     ),
 }
 _EVERYWHERE: Final = frozenset(Surface)

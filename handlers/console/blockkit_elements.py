@@ -51,8 +51,8 @@ OPTION_GROUP: Final = obj({"label": plain(75), "options": array(PLAIN_OPTION, mo
 
 def all_options(element: dict[str, Any]) -> list[dict[str, Any]]:
     """List an element's options, those of its groups included."""
-    groups = [group["options"] for group in element.get("option_groups") or []]
-    return [option for options in ([element.get("options") or []] + groups) for option in options]
+    grouped = [option for group in element.get("option_groups") or [] for option in group["options"]]
+    return [*(element.get("options") or []), *grouped]
 
 
 def _initial_among_options(element: Any, at: str) -> Iterator[Problem]:

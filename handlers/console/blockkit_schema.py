@@ -157,7 +157,9 @@ def tagged(kinds: Mapping[str, Check], *, noun: str) -> Check:
     return check
 
 
-def typed(kind: str, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None, *rules: Check) -> Check:
+def typed(
+    kind: str, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None, *rules: Check
+) -> Check:
     """Accept an object whose `type` is `kind`, otherwise as `obj`."""
     return obj({"type": one_of(kind), **required}, optional, *rules)
 

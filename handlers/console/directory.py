@@ -46,21 +46,55 @@ class Directory:
     def channel_json(self, channel: ConsoleChannel) -> Json:
         """Return a channel as Slack's conversations.info does."""
         owner = self.owner(channel.id)
-        common: Json = {"id": channel.id, "is_archived": False, "is_channel": owner is None, "is_im": owner is not None}
+        common: Json = {
+            "id": channel.id,
+            "is_archived": False,
+            "is_channel": owner is None,
+            "is_im": owner is not None,
+        }
         if owner is not None:
             return {**common, "user": owner, "is_open": True}
-        return {**common, "name": channel.name, "name_normalized": channel.name, "is_private": False, "is_member": True}
+        return {
+            **common,
+            "name": channel.name,
+            "name_normalized": channel.name,
+            "is_private": False,
+            "is_member": True,
+        }
 
     def user_json(self, user_id: str) -> Json | None:
         """Return a user as Slack's users.info does, the bot included; None when there is no such user."""
         team = self.identity.team_id
         if user_id == self.identity.bot_user_id:
-            profile: Json = {"real_name": BOT_NAME, "display_name": BOT_NAME, "bot_id": BOT_ID, "api_app_id": APP_ID}
-            return {"id": user_id, "team_id": team, "name": "rollback", "real_name": BOT_NAME, "deleted": False,
-                    "is_bot": True, "tz": "Etc/UTC", "tz_offset": 0, "profile": profile}
+            profile: Json = {
+                "real_name": BOT_NAME,
+                "display_name": BOT_NAME,
+                "bot_id": BOT_ID,
+                "api_app_id": APP_ID,
+            }
+            return {
+                "id": user_id,
+                "team_id": team,
+                "name": "rollback",
+                "real_name": BOT_NAME,
+                "deleted": False,
+                "is_bot": True,
+                "tz": "Etc/UTC",
+                "tz_offset": 0,
+                "profile": profile,
+            }
         user = self.users.get(user_id)
         if user is None:
             return None
         profile = {"real_name": user.name, "display_name": user.name, "title": user.title}
-        return {"id": user.id, "team_id": team, "name": user.name, "real_name": user.name, "deleted": False,
-                "is_bot": False, "tz": "Etc/UTC", "tz_offset": 0, "profile": profile}
+        return {
+            "id": user.id,
+            "team_id": team,
+            "name": user.name,
+            "real_name": user.name,
+            "deleted": False,
+            "is_bot": False,
+            "tz": "Etc/UTC",
+            "tz_offset": 0,
+            "profile": profile,
+        }

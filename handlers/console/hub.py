@@ -11,7 +11,7 @@ from typing import Final
 
 from handlers.console.model import Json
 
-KEPT: Final = 2_000
+KEPT: Final = 500
 BACKLOG: Final = 4_000
 
 

@@ -10,8 +10,8 @@ from handlers.console import blockkit
 def with_ids(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fill missing block and action ids.
 
-    The ids follow from position and content kind, not from chance: a message that is edited every second keeps the ids
-    of its buttons, so that a click made between two edits still finds its button.
+    The ids follow from position and content kind, not from chance: a message that is edited every second keeps the
+    ids of its buttons, so that a click made between two edits still finds its button.
 
     Args:
         blocks: Valid blocks.

@@ -25,6 +25,7 @@ class Messages:
         self._hub = hub
         self._directory = directory
         self._channels: dict[str, dict[str, Json]] = {}
+        self._replies: dict[tuple[str, str], dict[str, None]] = {}
         self._ephemerals: dict[str, deque[Json]] = {}
         self._reads: dict[str, str] = {}
         self._last = 0
@@ -36,12 +37,13 @@ class Messages:
             self._reads[key] = str(document["ts"])
         elif bucket == MESSAGES:
             message = document["message"]
-            self._channels.setdefault(document["channel"], {})[message["ts"]] = message
+            self._hold(document["channel"], message)
             self._last = max(self._last, _micros(message["ts"]))
 
     def restored(self) -> None:
         """Put the messages in order once all are back."""
         self._channels = {channel: dict(sorted(kept.items())) for channel, kept in self._channels.items()}
+        self._replies = {parent: dict.fromkeys(sorted(stamps)) for parent, stamps in self._replies.items()}
 
     def new_ts(self) -> str:
         """Return the next message id: the time in seconds with six decimals, unique and rising."""
@@ -58,13 +60,14 @@ class Messages:
 
     def thread(self, channel: str, ts: str) -> list[Json]:
         """List a thread, its parent first."""
-        kept = self._channels.get(channel, {}).values()
-        return [each for each in kept if each["ts"] == ts or each.get("thread_ts") == ts]
+        kept = self._channels.get(channel, {})
+        stamps = [ts, *self._replies.get((channel, ts), {})]
+        return [kept[stamp] for stamp in stamps if stamp in kept]
 
     def presented(self, channel: str, message: Json, *, metadata: bool = True) -> Json:
         """Return a message as Slack shows it: with its thread's counts, with or without its metadata."""
         shown = dict(message) if metadata else {key: each for key, each in message.items() if key != "metadata"}
-        replies = self.thread(channel, message["ts"])[1:] if "thread_ts" not in message else []
+        replies = self.thread(channel, message["ts"])[1:]
         if replies:
             users = list(dict.fromkeys(reply["user"] for reply in replies))
             shown |= {"thread_ts": message["ts"], "reply_count": len(replies), "latest_reply": replies[-1]["ts"]}
@@ -108,7 +111,7 @@ class Messages:
         async with self._writing:
             removed = self._channels[channel][ts]
             await self._store.put(MESSAGES, f"{channel}:{ts}", None)
-            del self._channels[channel][ts]
+            self._drop(channel, removed)
         self._hub.publish("message.deleted", {"channel": channel, "ts": ts}, to=self._audience(channel))
         parent = self.find(channel, removed["thread_ts"]) if "thread_ts" in removed else None
         if parent is not None:
@@ -155,14 +158,23 @@ class Messages:
     async def _keep(self, channel: str, message: Json) -> None:
         key = f"{channel}:{message['ts']}"
         await self._store.put(MESSAGES, key, {"channel": channel, "message": message})
+        self._hold(channel, message)
+
+    def _hold(self, channel: str, message: Json) -> None:
         self._channels.setdefault(channel, {})[message["ts"]] = message
+        if "thread_ts" in message:
+            self._replies.setdefault((channel, message["thread_ts"]), {})[message["ts"]] = None
+
+    def _drop(self, channel: str, message: Json) -> None:
+        del self._channels[channel][message["ts"]]
+        self._replies.get((channel, message.get("thread_ts", "")), {}).pop(message["ts"], None)
 
     async def _forget_old(self, channel: str) -> None:
         kept = self._channels[channel]
         while len(kept) > KEPT_PER_CHANNEL:
             oldest = next(iter(kept))
             await self._store.put(MESSAGES, f"{channel}:{oldest}", None)
-            del kept[oldest]
+            self._drop(channel, kept[oldest])
 
     def _audience(self, channel: str) -> list[str] | None:
         owner = self._directory.owner(channel)

@@ -1,8 +1,9 @@
-"""Permissions that Slack hands out with a payload: trigger ids (one use, 3 s) and response URLs (5 uses, 30 min)."""
+"""What Slack hands out with a payload: trigger ids (one use, 3 s) and response URLs (5 uses, 30 min)."""
 
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final
 
 from bot.domain import ports
@@ -43,8 +44,9 @@ class Triggers:
     def issue(self, user_id: str, *, view_id: str | None = None) -> str:
         """Return a new trigger id for a user."""
         now = self._clock.monotonic()
-        for old in [key for key, each in self._issued.items() if now - each.issued > TRIGGER_REMEMBERED_SECONDS]:
-            del self._issued[old]
+        # The oldest come first, so that this costs nothing per command, however many there were.
+        while self._issued and now - next(iter(self._issued.values())).issued > TRIGGER_REMEMBERED_SECONDS:
+            del self._issued[next(iter(self._issued))]
         trigger_id = f"{len(self._issued)}.{secrets.token_hex(16)}"
         self._issued[trigger_id] = Trigger(user_id, now, view_id)
         return trigger_id
@@ -110,6 +112,10 @@ class Responses:
         """Take one stored ticket back at the start."""
         self._tickets[key] = Ticket.of(document)
 
+    def restored(self) -> None:
+        """Put the tickets in the order of their ends once all are back."""
+        self._tickets = dict(sorted(self._tickets.items(), key=lambda each: each[1].expires))
+
     async def issue(
         self,
         *,
@@ -121,14 +127,18 @@ class Responses:
     ) -> str:
         """Return the id of a new response URL."""
         now = self._clock.now()
-        for old in [key for key, each in self._tickets.items() if each.expires < now]:
-            await self._store.put(BUCKET, old, None)
+        for old in self._lapsed(now):
             self._tickets.pop(old, None)
+            await self._store.put(BUCKET, old, None)
         key = secrets.token_urlsafe(24)
         ticket = Ticket(channel, user_id, message_ts, ephemeral, thread_ts, now + RESPONSE_LIFE)
         await self._store.put(BUCKET, key, ticket.document())
         self._tickets[key] = ticket
         return key
+
+    def _lapsed(self, now: datetime) -> list[str]:
+        """List the tickets that ended; they stand in the order of their ends."""
+        return [key for key, _ in takewhile(lambda each: each[1].expires < now, self._tickets.items())]
 
     async def use(self, key: str) -> Ticket:
         """Use a response URL once.

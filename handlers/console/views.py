@@ -61,7 +61,7 @@ class Views:
         return self._homes.get(user_id)
 
     def find(self, user_id: str, view_id: str) -> Json | None:
-        """Return an open modal or the App Home of this user; None for anything else, other users' views included."""
+        """Return an open modal or the App Home of this user; None for anything else, others' views included."""
         home = self._homes.get(user_id)
         if home is not None and home["id"] == view_id:
             return home

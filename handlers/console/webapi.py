@@ -40,6 +40,11 @@ METHODS: Final[dict[str, Method]] = {
 }
 
 
+async def _unknown(_core: Core, _args: Arguments) -> Json:
+    """Answer a method that the console does not have."""
+    raise SlackError("unknown_method")
+
+
 def local_base(request: web.Request) -> str:
     """Return the address under which this process reaches itself.
 
@@ -71,9 +76,7 @@ class WebApi:
         try:
             values = await read(request)
             self._authenticate(request, values)
-            method = METHODS.get(name)
-            if method is None:
-                raise SlackError("unknown_method")
+            method = METHODS.get(name, _unknown)
             wait = self._rate_limit(name, values) if self._rate_limit else None
             if wait is not None:
                 headers = {"Retry-After": str(math.ceil(wait))}
@@ -98,13 +101,9 @@ class WebApi:
     async def respond(self, request: web.Request) -> web.Response:
         """Answer a POST to a response URL (https://docs.slack.dev/interactivity/handling-user-interaction)."""
         try:
-            body = json.loads(await request.text())
-            if not isinstance(body, dict):
-                raise SlackError("invalid_payload")
+            body = _object(await request.text())
             ticket = await self._core.responses.use(request.match_info["id"])
             await self.apply(ticket, body)
-        except ValueError:
-            return web.json_response({"ok": False, "error": "invalid_payload"}, status=400)
         except SlackError as refusal:
             status = 404 if refusal.code in {"expired_url", "used_url"} else 400
             return web.json_response(refusal.answer(), status=status)
@@ -157,3 +156,14 @@ class WebApi:
             await core.messages.update(ticket.channel, ts, {"text": "", "blocks": [], **content, "edited": edited})
         else:
             raise SlackError("message_not_found")
+
+
+def _object(text: str) -> Json:
+    """Read the body of a response URL's POST."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise SlackError("invalid_payload")
+    return body
