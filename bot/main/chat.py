@@ -1,12 +1,14 @@
-"""Where the bot listens: the console, Slack over Socket Mode, or Slack over signed HTTP. One Bolt app serves all."""
+"""Where the bot listens: the console, or Slack over Socket Mode or signed HTTP. One Bolt app serves all."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import aiohttp
 from aiohttp import web
 from pydantic import SecretStr
 from slack_sdk.web.async_client import AsyncWebClient
@@ -29,12 +31,14 @@ class ConsoleSeat:
     Attributes:
         url: Its address.
         tokens: Sign-in token by user id.
+        tokens_file: Where they are kept.
         settings: What the bot must know to speak to it.
         console: The console itself.
     """
 
     url: str
-    tokens: dict[str, str]
+    tokens: dict[str, str] = field(repr=False)
+    tokens_file: Path
     settings: slack.SlackSettings
     console: console.Console
 
@@ -61,7 +65,8 @@ def build_console(
     port = free_port(settings.console_host, settings.console_port)
     url = f"http://{settings.console_host}:{port}"
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    tokens = sign_in_tokens(policy, settings.data_dir / "console-tokens.json")
+    tokens_file = settings.data_dir / "console-tokens.json"
+    tokens = sign_in_tokens(policy, tokens_file)
     how = slack.SlackSettings(
         bot_token=f"xoxb-console-{secrets.token_urlsafe(24)}",
         signing_secret=secrets.token_hex(32),
@@ -79,6 +84,7 @@ def build_console(
     return ConsoleSeat(
         url=url,
         tokens=tokens,
+        tokens_file=tokens_file,
         settings=how,
         console=console.Console(
             team_id=_CONSOLE_TEAM,
@@ -108,11 +114,13 @@ def slack_settings(settings: Settings) -> slack.SlackSettings:
     )
 
 
-def web_client(how: slack.SlackSettings, *, seat: ConsoleSeat | None) -> AsyncWebClient:
-    """Return the client of the Web API, Slack's own or the console's."""
+def web_client(
+    how: slack.SlackSettings, *, seat: ConsoleSeat | None, session: aiohttp.ClientSession
+) -> AsyncWebClient:
+    """Return the client of the Web API, Slack's own or the console's, on one kept HTTP session."""
     if seat is None:
-        return AsyncWebClient(token=how.bot_token)
-    return AsyncWebClient(token=how.bot_token, base_url=f"{seat.url}/slack-api/")
+        return AsyncWebClient(token=how.bot_token, session=session)
+    return AsyncWebClient(token=how.bot_token, base_url=f"{seat.url}/slack-api/", session=session)
 
 
 @asynccontextmanager
@@ -131,7 +139,7 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
             raise RollbackError(
                 f"The bot cannot listen on {host}:{port}: {error.strerror}.",
                 untouched="Nothing was started.",
-                resolution="End whoever holds the port, or set another one (ROLLBACK_CONSOLE_PORT, ROLLBACK_HTTP_PORT).",
+                resolution="End whoever holds the port, or set ROLLBACK_CONSOLE_PORT or ROLLBACK_HTTP_PORT.",
             ) from error
         yield
     finally:

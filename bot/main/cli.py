@@ -66,6 +66,8 @@ def serve() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
+    for chatty in ("alembic", "procrastinate"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     asyncio.run(_serve(settings))
 
 
@@ -84,6 +86,10 @@ def _announce(bot: Bot) -> None:
     if bot.seat is None:
         return
     _out.print(f"  Console: {bot.seat.url}")
+    if not _out.is_terminal:
+        # What is not a terminal is a log, and a sign-in link is a credential.
+        _out.print(f"  The sign-in tokens are in {bot.seat.tokens_file}", soft_wrap=True)
+        return
     for person in bot.site.policy.people:
         roles = ", ".join(role.words() for role in person.roles)
         _out.print(f"  Sign in as {escape(person.name)} ({roles}): {bot.seat.sign_in(person.id)}", soft_wrap=True)

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import actuators.http
+import aiohttp
 import psycopg
 from aiohttp import web
 from psycopg import sql
+from slack_bolt.async_app import AsyncApp
 
 import actuators.config
+import actuators.http
 import actuators.metrics
 import actuators.postgres
 import actuators.servers
@@ -31,6 +33,8 @@ from bot.engine.settings import EngineSettings
 from bot.main import chat, identity, people
 from bot.main.settings import Settings
 from handlers import slack
+from handlers.slack import http as slack_http
+from handlers.slack import socket as slack_socket
 from storage import plans
 from storage.audit import SqlAudit
 from storage.carrier import ProcrastinateCarrier, make_app, run_worker
@@ -45,6 +49,7 @@ from storage.runs import SqlRuns
 
 _log = logging.getLogger(__name__)
 _DATABASE = "rollback"
+_FINISH_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,8 @@ async def _run(
     if settings.serves_console:
         seat = chat.build_console(settings, site.policy, store=SqlDocumentStore(database), clock=clock)
     how = seat.settings if seat and not settings.speaks_slack else chat.slack_settings(settings)
-    client = chat.web_client(how, seat=None if settings.speaks_slack else seat)
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    client = chat.web_client(how, seat=None if settings.speaks_slack else seat, session=session)
     speaker = slack.SlackChat(client, ops_channel=settings.ops_channel, policy=site.policy, clock=clock)
     jobs = make_app(url, clock=clock)
     await stack.enter_async_context(jobs.open_async())
@@ -202,23 +208,29 @@ async def _run(
     )
     executor = Executor(
         World(
-            runs=runs, plans=folder, inventory=site.inventory, registry=registry, metrics=source, policy=site.policy,
-            books=Books(register), board=board, clock=clock, settings=engine,
+            runs=runs, plans=folder, inventory=site.inventory, registry=registry, metrics=source,
+            policy=site.policy, books=Books(register), board=board, clock=clock, settings=engine,
         )
     )  # fmt: skip
     sweep = Sweep(runs=runs, carrier=carrier, dead=identity.known_dead, clock=clock, settings=engine)
+    underway = slack.Underway()
     bolt = slack.build(
-        service=service, settings=how, client=client, board=board, clock=clock, refresh=announcer.refresh
+        service=service,
+        settings=how,
+        client=client,
+        board=board,
+        clock=clock,
+        refresh=announcer.refresh,
+        underway=underway,
     )
-    await _listen(settings, seat, bolt, stack)
+    stack.push_async_callback(_finish, underway)
+    await _listen(settings, seat, bolt, how, stack)
     async with asyncio.TaskGroup() as group:
         background = [
             group.create_task(source.run()),
             group.create_task(announcer.run()),
             group.create_task(sweep.run()),
         ]
-        if settings.speaks_slack and settings.slack_app_token:
-            background.append(group.create_task(slack.serve_socket(bolt, how)))
         ready(Bot(service=service, seat=seat, site=site, register=register, runs=runs, metrics=source))
         await run_worker(
             jobs, zone=settings.zone, concurrency=settings.workers, handler=executor.advance, stop=stop, clock=clock
@@ -228,17 +240,32 @@ async def _run(
 
 
 async def _listen(
-    settings: Settings, seat: chat.ConsoleSeat | None, bolt: slack.AsyncApp, stack: AsyncExitStack
+    settings: Settings,
+    seat: chat.ConsoleSeat | None,
+    bolt: AsyncApp,
+    how: slack.SlackSettings,
+    stack: AsyncExitStack,
 ) -> None:
     if seat is not None:
         await seat.console.start()
         stack.push_async_callback(seat.console.close)
         app = seat.console.app()
         if not settings.speaks_slack:
-            slack.add_events_route(app, bolt)
+            app.add_routes(slack_http.routes(bolt, how))
         host, _, port = seat.url.removeprefix("http://").rpartition(":")
         await stack.enter_async_context(chat.listening(app, host, int(port)))
-    if settings.speaks_slack and not settings.slack_app_token:
+    if settings.speaks_slack and settings.slack_app_token:
+        await stack.enter_async_context(slack_socket.connected(bolt, how))
+    elif settings.speaks_slack:
         app = web.Application()
-        slack.add_events_route(app, bolt)
+        app.add_routes(slack_http.routes(bolt, how))
         await stack.enter_async_context(chat.listening(app, settings.http_host, settings.http_port))
+
+
+async def _finish(underway: slack.Underway) -> None:
+    """Let what was acknowledged come to its end, for a while: the chat counts it as delivered."""
+    try:
+        async with asyncio.timeout(_FINISH_SECONDS):
+            await underway.idle()
+    except TimeoutError:
+        _log.warning("some requests were still being worked on at the stop")

@@ -84,7 +84,10 @@ def make_plan(
 ) -> Plan:
     """Return a plan around some steps."""
     nothing = {
-        **{"id": "none", "kind": "artifact", "target": "none", "location": "/nowhere"},
+        "id": "none",
+        "kind": "artifact",
+        "target": "none",
+        "location": "/nowhere",
         "taken_at": "2024-01-15 14:30",
     }
     document: dict[str, Any] = {

@@ -99,6 +99,7 @@ class Folder:
         self.write("backup/cfg/database.yml", OLD_DATABASE)
         (self.root / "artifacts/v2.3.1.tar.gz").write_bytes(artifact())
         (self.root / "units/payments.service").write_text("active\n")
+        (self.root / "sudo.log").touch()
         scripts = {"service": _SERVICE, "systemctl": _SYSTEMCTL, "sudo": _SUDO, "validate": _VALIDATE}
         for name, text in scripts.items():
             self.write(f"bin/{name}", text, mode=0o755)
@@ -130,7 +131,7 @@ class Folder:
 
     def end_service(self) -> None:
         """End the service if a test left it running."""
-        if self.has("pid"):
+        if (self.root / "pid").is_file():
             with suppress(ProcessLookupError, ValueError):
                 os.kill(int(self.read("pid")), signal.SIGKILL)
 

@@ -30,6 +30,7 @@ _SETTINGS = {
     "max_connections": "60",
     "shared_buffers": "32MB",
     "max_prepared_transactions": "4",
+    "wal_level": "logical",
     "log_min_messages": "fatal",
     "lc_messages": "C",
 }

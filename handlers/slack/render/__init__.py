@@ -1,0 +1,52 @@
+"""What is sent to Slack, as values: no client, no clock, no I/O."""
+
+from handlers.slack.render.answers import (
+    begun,
+    help_message,
+    not_understood,
+    read_only,
+    refusal,
+    runs_message,
+    saying,
+)
+from handlers.slack.render.cards import card
+from handlers.slack.render.homes import home, home_trouble
+from handlers.slack.render.message import Message, View
+from handlers.slack.render.modals import (
+    decide_modal,
+    loading_modal,
+    message_modal,
+    reject_modal,
+    request_modal,
+    saying_modal,
+)
+from handlers.slack.render.notes import note
+from handlers.slack.render.plans import plan_message, plan_modal
+from handlers.slack.render.questions import held
+from handlers.slack.render.standards import standard
+
+__all__ = [
+    "Message",
+    "View",
+    "begun",
+    "card",
+    "decide_modal",
+    "held",
+    "help_message",
+    "home",
+    "home_trouble",
+    "loading_modal",
+    "message_modal",
+    "not_understood",
+    "note",
+    "plan_message",
+    "plan_modal",
+    "read_only",
+    "refusal",
+    "reject_modal",
+    "request_modal",
+    "runs_message",
+    "saying",
+    "saying_modal",
+    "standard",
+]
