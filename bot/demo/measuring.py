@@ -24,7 +24,7 @@ async def baseline_of(estate: Estate, *, seconds: float, clock: Clock) -> Readin
         RollbackError: If the page tells nothing.
     """
     inventory = Inventory.model_validate({"metrics": scenario.inventory(estate)["metrics"]})
-    source = actuators.metrics.MetricsSource(inventory, clock=clock)
+    source = actuators.metrics.MetricsSource(inventory.metrics, clock=clock)
     async with asyncio.TaskGroup() as group:
         sampling = group.create_task(source.run())
         await clock.sleep(seconds)

@@ -261,6 +261,8 @@ def _verification() -> dict[str, Any]:
                 "target": METRICS,
                 "needs": ["health"],
                 "settle": format_duration(SETTLE),
+                # Answers take a few milliseconds here, so the noise of a busy machine alone can double them.
+                "p95_tolerance": 4.0,
                 "expected": "15s",
             },
         ],

@@ -168,6 +168,11 @@ class Registry:
         """Return the models of the steps by kind."""
         return {kind: entry.model for kind, entry in self._entries.items()}
 
+    def wrapped(self, wrap: Callable[[Actuator[Any]], Actuator[Any]]) -> Registry:
+        """Return the same steps with each actuator wrapped: to watch, limit or disturb what they do."""
+        entries = self._entries.values()
+        return Registry(*(Registered(entry.model, wrap(entry.actuator)) for entry in entries))
+
     def actuator(self, step: Step) -> Actuator[Any]:
         """Return the actuator of a step.
 

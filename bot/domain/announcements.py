@@ -114,12 +114,29 @@ def _of_event(run: Run, policy: Policy, event: AnyEvent, number: int) -> Iterato
         case events.Completed():
             if run.last(events.ReviewScheduled) and run.last(events.IncidentOpened):
                 yield from _to_everybody(run, key, complete(run))
+        case events.Closed():
+            yield from _books(run, key, event)
         case events.Held():
             yield from (Announcement(f"{key}-{step}", Place.THREAD, HeldQuestion(step)) for step in event.steps)
         case _:
             note = _note(run, event)
             if note:
                 yield Announcement(key, Place.THREAD, note)
+
+
+def _books(run: Run, key: str, event: events.Closed) -> Iterator[Announcement]:
+    incident, problem, change = event.incident, event.problem, run.plan.change
+    closure = records.change_closure(run, incident_number=incident, problem_number=problem)
+    written = (
+        (f"Incident: {incident}", records.incident(run, problem=problem)),
+        (f"Problem: {problem}", records.problem(run, incident_number=incident)),
+        (f"Change: {change}", closure),
+    )
+    for title, record in written:
+        lines = tuple(f"{name}: {value}" for name, value in record.fields.items())
+        yield Announcement(f"{key}-{record.kind.value}", Place.THREAD, Standard(title, lines))
+    words = f"Records written and linked: {incident}, {problem}, {change}."
+    yield Announcement(key, Place.THREAD, Note(words, tone="good"))
 
 
 def _to_everybody(run: Run, key: str, content: Standard) -> Iterator[Announcement]:
@@ -148,11 +165,6 @@ def _note(run: Run, event: AnyEvent) -> Note | None:
             return Note(f"{event.name} decided: {event.choice.value.replace('_', ' ')} {event.step}. {event.why}")
         case events.IncidentOpened():
             return Note(f"Incident record {event.incident} is linked to {run.plan.change}.")
-        case events.Closed():
-            words = (
-                f"Records written: incident {event.incident}, problem {event.problem}, change {run.plan.change}."
-            )
-            return Note(words, tone="good")
         case _:
             return None
 
@@ -191,11 +203,11 @@ def _please_decide(run: Run, event: events.AuthorityAsked) -> Standard:
 def ask_of(run: Run) -> Ask:
     """Return what authority the run needs."""
     checked: events.Checked | None = run.last(events.Checked)
-    reserved = {Role(role) for _, target in run.inventory.items() for role in target.touch}
+    reserved = [{Role(role) for role in target.touch} for _, target in run.inventory.items() if target.touch]
     return Ask(
         service=run.plan.service,
         requester=run.requester,
-        touch=tuple(sorted(reserved)),
+        touch=tuple(sorted(set.intersection(*reserved))) if reserved else None,
         **({"reading": checked.reading} if checked else {}),
     )
 

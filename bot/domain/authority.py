@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bot.domain.criteria import Reading, Thresholds, percent
 from bot.domain.inventory import Model
@@ -64,7 +64,7 @@ class BusinessHours(Model):
     """
 
     timezone: str = "UTC"
-    days: tuple[int, ...] = (1, 2, 3, 4, 5)
+    days: tuple[Annotated[int, Field(ge=1, le=7)], ...] = (1, 2, 3, 4, 5)
     start: time = time(9, 0)
     end: time = time(17, 30)
 
@@ -76,6 +76,22 @@ class BusinessHours(Model):
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ValueError(f"{value!r} is not an IANA time zone; write for example Europe/London") from error
         return value
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _written_out(cls, value: Any) -> Any:
+        if isinstance(value, int | float):
+            # YAML 1.1 reads a bare 17:30 as the number 1050, which would count as 17.5 minutes past midnight.
+            raise ValueError('write the time in quotes, for example "17:30"')  # noqa: TRY004 - pydantic's contract
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BusinessHours:
+        if self.start.tzinfo or self.end.tzinfo:
+            raise ValueError("start and end are local times of `timezone`; write them without a zone of their own")
+        if self.start >= self.end:
+            raise ValueError(f"the working day ends at {self.end:%H:%M}, before it starts at {self.start:%H:%M}")
+        return self
 
     def contains(self, moment: datetime) -> bool:
         """Return whether the moment lies in business hours."""
@@ -101,6 +117,15 @@ class Policy(Model):
     operators: tuple[Role, ...] = tuple(Role)
     approval_valid: Duration = parse_duration("60m")
     thresholds: Thresholds = Thresholds()
+
+    @field_validator("people")
+    @classmethod
+    def _once(cls, people: tuple[Person, ...]) -> tuple[Person, ...]:
+        ids = [person.id for person in people]
+        twice = sorted({user for user in ids if ids.count(user) > 1})
+        if twice:
+            raise ValueError(f"enter each person once, with all roles: {', '.join(twice)}")
+        return people
 
     def person(self, user_id: str) -> Person | None:
         """Return the person of that Slack user id."""
@@ -148,13 +173,13 @@ class Ask:
     Attributes:
         service: The service that is rolled back.
         requester: User id of who asked for the rollback; None for an automatic trigger.
-        touch: Roles that the targets reserve themselves for; empty: no reservation.
+        touch: Roles that every target involved admits; None: no target is reserved.
         reading: The metrics as they were checked.
     """
 
     service: str
     requester: str | None
-    touch: tuple[Role, ...] = ()
+    touch: tuple[Role, ...] | None = None
     reading: Reading = field(default_factory=Reading)
 
 
@@ -163,22 +188,27 @@ def _holds(person: Person, role: Role, *, service: str) -> bool:
     return role in person.roles and owns
 
 
+def _admitted(roles: Sequence[Role], ask: Ask) -> tuple[Role, ...]:
+    return tuple(role for role in roles if ask.touch is None or role in ask.touch)
+
+
 def approving_roles(policy: Policy, ask: Ask, *, now: datetime) -> tuple[tuple[Role, ...], str]:
     """Return the roles that may authorise now, and why.
 
     In business hours these are the policy's approvers. Out of hours the on-call engineer holds delegated authority
-    as long as the impact is above the threshold; unknown metrics delegate nothing.
+    as long as the impact is above the threshold; unknown metrics delegate nothing. Nothing widens a reservation.
     """
-    roles = tuple(role for role in policy.approvers if not ask.touch or role in ask.touch)
+    roles = _admitted(policy.approvers, ask)
     if policy.hours.contains(now):
-        return roles, "business hours: change manager or service owner"
+        return roles, f"business hours: {' or '.join(role.words().lower() for role in roles) or 'nobody'}"
     limit = policy.thresholds.delegation_error_rate
     rate = ask.reading.error_rate
     if rate is not None and rate > limit:
-        reason = (
-            f"out of hours, error rate {percent(rate)} above {percent(limit)}: delegated to the on-call engineer"
-        )
-        return (*roles, Role.ON_CALL_ENGINEER), reason
+        why = f"out of hours, error rate {percent(rate)} above {percent(limit)}"
+        if not _admitted((Role.ON_CALL_ENGINEER,), ask):
+            return roles, f"{why}, but the targets are not open to the on-call engineer: nothing is delegated"
+        delegated = tuple(dict.fromkeys((*roles, Role.ON_CALL_ENGINEER)))
+        return delegated, f"{why}: delegated to the on-call engineer"
     shown = "unknown" if rate is None else percent(rate)
     return roles, f"out of hours, but error rate {shown} is not above {percent(limit)}: nothing is delegated"
 

@@ -5,10 +5,14 @@ No data is not zero errors: every comparison answers above, below or unknown, an
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bot.domain.plan import Baseline
 from bot.domain.times import Duration, parse_duration
@@ -24,16 +28,16 @@ class Thresholds(_Value):
     Attributes:
         availability: Below this share the rollback is immediate.
         error_rate: Above this share of failed transactions it is immediate.
-        assess_error_rate: Above this share it must be assessed.
+        assess_error_rate: From this share on it must be assessed.
         slowdown: Above this factor over the baseline's response time it must be assessed.
         delegation_error_rate: Above this share the on-call engineer holds delegated authority out of hours.
     """
 
-    availability: float = 0.95
-    error_rate: float = 0.10
-    assess_error_rate: float = 0.02
-    slowdown: float = 1.5
-    delegation_error_rate: float = 0.05
+    availability: float = Field(default=0.95, ge=0, le=1)
+    error_rate: float = Field(default=0.10, ge=0, le=1)
+    assess_error_rate: float = Field(default=0.02, ge=0, le=1)
+    slowdown: float = Field(default=1.5, ge=1)
+    delegation_error_rate: float = Field(default=0.05, ge=0, le=1)
 
 
 class Reading(_Value):
@@ -52,6 +56,12 @@ class Reading(_Value):
     availability: float | None = None
     window: Duration = parse_duration("0s")
     source: str = ""
+
+    @field_validator("error_rate", "availability", mode="before")
+    @classmethod
+    def _unknown(cls, value: Any) -> Any:
+        # A rate over no requests is 0/0, which Prometheus answers as NaN: that is no data, not zero errors.
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
     def known(self) -> bool:
         """Return whether anything at all is known."""
@@ -74,11 +84,14 @@ class Decision(_Value):
         advice: What to do.
         trigger: The reason in one line, e.g. ``Error rate 12.3% (threshold: 10%)``.
         trace: Each question with its answer.
+        exceeded: The same as the closed change tells it, e.g. ``Error rate exceeded 10% threshold``; empty if no
+            threshold is exceeded.
     """
 
     advice: Advice
     trigger: str
     trace: tuple[str, ...]
+    exceeded: str = ""
 
 
 def percent(share: float) -> str:
@@ -91,6 +104,21 @@ def milliseconds(value: timedelta) -> str:
     return f"{value.total_seconds() * 1000:.0f}ms"
 
 
+@dataclass(frozen=True)
+class _Question:
+    words: str
+    shown: str
+    answer: bool | None
+    advice: Advice
+    trigger: str
+    exceeded: str
+
+    def answered(self) -> str:
+        if self.answer is None:
+            return f"{self.words} unknown"
+        return f"{self.words} {self.shown}: {'yes' if self.answer else 'no'}"
+
+
 def decide(reading: Reading, baseline: Baseline, thresholds: Thresholds, *, corruption: bool = False) -> Decision:
     """Walk the specification's decision tree over one reading.
 
@@ -101,46 +129,69 @@ def decide(reading: Reading, baseline: Baseline, thresholds: Thresholds, *, corr
         corruption: Whether data corruption was reported.
     """
     trace: list[str] = []
-
-    def ask(question: str, value: str, *, answer: bool | None) -> bool:
-        trace.append(f"{question} {'unknown' if answer is None else f'{value}: yes' if answer else f'{value}: no'}")
-        return answer is True
-
-    limit = percent(thresholds.availability)
-    availability = reading.availability
-    shown = "" if availability is None else percent(availability)
-    if ask(
-        f"availability below {limit}?",
-        shown,
-        answer=None if availability is None else availability < thresholds.availability,
-    ):
-        return Decision(
-            advice=Advice.IMMEDIATE, trigger=f"Availability {shown} (threshold: {limit})", trace=tuple(trace)
-        )
-    rate = reading.error_rate
-    limit = percent(thresholds.error_rate)
-    shown = "" if rate is None else percent(rate)
-    if ask(f"error rate above {limit}?", shown, answer=None if rate is None else rate > thresholds.error_rate):
-        return Decision(
-            advice=Advice.IMMEDIATE, trigger=f"Error rate {shown} (threshold: {limit})", trace=tuple(trace)
-        )
-    if ask("data corruption detected?", "reported" if corruption else "not reported", answer=corruption):
-        return Decision(advice=Advice.IMMEDIATE, trigger="Data corruption detected", trace=tuple(trace))
-    limit = percent(thresholds.assess_error_rate)
-    if ask(
-        f"error rate above {limit}?",
-        shown,
-        answer=None if rate is None else rate >= thresholds.assess_error_rate,
-    ):
-        return Decision(
-            advice=Advice.ASSESS, trigger=f"Error rate {shown} (threshold: {limit})", trace=tuple(trace)
-        )
-    slow = None if reading.p95 is None else reading.p95 > thresholds.slowdown * baseline.p95
-    took = "" if reading.p95 is None else milliseconds(reading.p95)
-    worse = percent(thresholds.slowdown - 1)
-    if ask(f"p95 more than {worse} over baseline?", took, answer=slow):
-        trigger = f"Response time {took} p95 (baseline: {milliseconds(baseline.p95)})"
-        return Decision(advice=Advice.ASSESS, trigger=trigger, trace=tuple(trace))
+    for question in _questions(reading, baseline, thresholds, corruption=corruption):
+        trace.append(question.answered())
+        if question.answer:
+            return Decision(
+                advice=question.advice, trigger=question.trigger, trace=tuple(trace), exceeded=question.exceeded
+            )
     if reading.known():
         return Decision(advice=Advice.MONITOR, trigger="No threshold exceeded", trace=tuple(trace))
     return Decision(advice=Advice.UNKNOWN, trigger="Metrics unknown", trace=tuple(trace))
+
+
+def _questions(
+    reading: Reading, baseline: Baseline, thresholds: Thresholds, *, corruption: bool
+) -> Iterator[_Question]:
+    """Yield the questions of the specification's flowchart, in its order."""
+    availability, rate = reading.availability, reading.error_rate
+    limit = percent(thresholds.availability)
+    shown = "" if availability is None else percent(availability)
+    yield _Question(
+        words=f"availability below {limit}?",
+        shown=shown,
+        answer=None if availability is None else availability < thresholds.availability,
+        advice=Advice.IMMEDIATE,
+        trigger=f"Availability {shown} (threshold: {limit})",
+        exceeded=f"Availability fell below {limit} threshold",
+    )
+    limit = percent(thresholds.error_rate)
+    above = None if rate is None else rate > thresholds.error_rate
+    yield _failing(rate, limit, words=f"error rate above {limit}?", answer=above, advice=Advice.IMMEDIATE)
+    yield _Question(
+        words="data corruption detected?",
+        shown="reported" if corruption else "not reported",
+        answer=corruption,
+        advice=Advice.IMMEDIATE,
+        trigger="Data corruption detected",
+        exceeded="Data corruption detected",
+    )
+    limit = percent(thresholds.assess_error_rate)
+    within = None if rate is None else rate >= thresholds.assess_error_rate
+    yield _failing(rate, limit, words=f"error rate {limit} or more?", answer=within, advice=Advice.ASSESS)
+    yield _slowdown(reading, baseline, thresholds)
+
+
+def _failing(rate: float | None, limit: str, *, words: str, answer: bool | None, advice: Advice) -> _Question:
+    shown = "" if rate is None else percent(rate)
+    return _Question(
+        words=words,
+        shown=shown,
+        answer=answer,
+        advice=advice,
+        trigger=f"Error rate {shown} (threshold: {limit})",
+        exceeded=f"Error rate exceeded {limit} threshold",
+    )
+
+
+def _slowdown(reading: Reading, baseline: Baseline, thresholds: Thresholds) -> _Question:
+    took = "" if reading.p95 is None else milliseconds(reading.p95)
+    worse = percent(thresholds.slowdown - 1)
+    return _Question(
+        words=f"p95 more than {worse} over baseline?",
+        shown=took,
+        answer=None if reading.p95 is None else reading.p95 > thresholds.slowdown * baseline.p95,
+        advice=Advice.ASSESS,
+        trigger=f"Response time {took} p95 (baseline: {milliseconds(baseline.p95)})",
+        exceeded=f"Response time exceeded baseline by more than {worse}",
+    )

@@ -25,6 +25,10 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+ReservedFor = Literal["change_manager", "service_owner", "on_call_engineer", "incident_commander"]
+"""A role (`bot.domain.authority.Role`) that a target may be reserved for."""
+
+
 class SecretRef(Model):
     """Where a secret is, never the secret: an environment variable or a file, exactly one."""
 
@@ -49,7 +53,7 @@ class TargetBase(Model):
 
     service: str
     zone: str = "default"
-    touch: tuple[str, ...] = ()
+    touch: tuple[ReservedFor, ...] = ()
 
 
 class Host(Model):

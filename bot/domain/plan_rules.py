@@ -17,9 +17,13 @@ from bot.domain.inventory import (
     Target,
 )
 from bot.domain.plan import Backup, BackupKind, Plan, Step
+from bot.domain.times import format_duration
 
 Path = tuple[str | int, ...]
 """Where in the document, as keys and indexes."""
+
+
+_EARLIER = "earlier phases have always ended before"
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def _needs(plan: Plan) -> Iterator[Problem]:
                     yield Problem(
                         (*base, s, "needs", n),
                         f"step {step.id!r} needs {needed!r}, which is not in the same phase",
-                        f"{closest(needed, ids - {step.id})}; earlier phases have always ended before",
+                        "; ".join(filter(None, (closest(needed, ids - {step.id}), _EARLIER))),
                     )
         cycle = find_cycle(steps)
         if cycle:
@@ -214,6 +218,7 @@ def _durations(plan: Plan) -> Iterator[Problem]:
     elif plan.expected() > plan.window:
         yield Problem(
             ("window",),
-            f"the phases are expected to take {plan.expected()}, longer than the window of {plan.window}",
+            f"the phases are expected to take {format_duration(plan.expected())}, "
+            f"longer than the window of {format_duration(plan.window)}",
             "widen the window or shorten the phases",
         )

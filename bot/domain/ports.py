@@ -86,6 +86,8 @@ class PlanSummary:
         service: The service.
         deployed_at: When the change went live.
         valid: Whether the plan can be used.
+        file: Where it stands.
+        problems: What is wrong with it, one line each.
     """
 
     change: str
@@ -93,6 +95,8 @@ class PlanSummary:
     service: str
     deployed_at: datetime | None
     valid: bool
+    file: str = ""
+    problems: tuple[str, ...] = ()
 
 
 class PlanSource(Protocol):

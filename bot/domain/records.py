@@ -70,20 +70,18 @@ def impact(run: Run, *, until: datetime) -> str:
 
 def incident(run: Run, *, problem: str | None = None) -> Record:
     """Return the incident as the run stands now; before the end the resolution is still open."""
-    ended = run.completed_at
-    if ended is not None:
+    if run.completed_at is not None:
         resolution = f"Rolled back to {run.plan.versions.restored}"
     elif run.state is State.ABORTED or run.last(events.Aborted):
         resolution = "Rollback aborted - forward-fix"
     else:
         resolution = "Rollback in progress"
-    moment = ended or run.history[-1].at
     return Record(
         RecordKind.INCIDENT,
         {
             "Related change": run.plan.change,
             "Summary": f"{run.plan.title} caused {_trouble(run)} requiring rollback",
-            "Impact": impact(run, until=moment),
+            "Impact": impact(run, until=_ended(run)),
             "Resolution": resolution,
             "Root cause": f"Pending investigation ({problem or 'problem record follows'})",
         },
@@ -111,7 +109,7 @@ def change_closure(run: Run, *, incident_number: str, problem_number: str) -> Re
         {
             "Status": "Failed - Rolled back" if done else "Failed - Rollback aborted",
             "Rollback executed": _executed(run),
-            "Rollback reason": run.trigger,
+            "Rollback reason": _reason(run),
             "Linked incident": incident_number,
             "Linked problem": problem_number,
             "Post-implementation review": "Required",
@@ -126,9 +124,20 @@ def _trouble(run: Run) -> str:
     return "service degradation"
 
 
+def _reason(run: Run) -> str:
+    checked: events.Checked | None = run.last(events.Checked)
+    return (checked.decision.exceeded if checked else "") or run.trigger
+
+
+def _ended(run: Run) -> datetime:
+    """Return when the service was restored or given up, else the latest event: records may be written later."""
+    aborted: events.Aborted | None = run.last(events.Aborted)
+    return run.completed_at or (aborted or run.history[-1]).at
+
+
 def _executed(run: Run) -> str:
     start = run.started_at
-    end = run.completed_at or run.history[-1].at
+    end = _ended(run)
     if start is None:
         return "not executed"
     if start.astimezone(UTC).date() == end.astimezone(UTC).date():

@@ -227,5 +227,5 @@ def _step_after(
             return replace(before, state=StepState.DONE, words=f"marked done by {event.name}: {event.why}")
         case events.Decided(choice=Choice.SKIP):
             return replace(before, state=StepState.SKIPPED, words=f"skipped by {event.name}: {event.why}")
-        case events.Decided():
-            return before
+        case _:
+            return before  # giving up says nothing about the step that was held

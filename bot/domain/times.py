@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
@@ -23,20 +23,25 @@ def parse_duration(value: Any) -> timedelta:
         ValueError: If the text is no duration; the message shows the accepted form.
     """
     if isinstance(value, timedelta):
+        if value < timedelta(0):
+            raise ValueError(f"a duration cannot be negative: {value.total_seconds():g} s")
         return value
     text = str(value).strip()
     if re.match(DURATION_PATTERN, text):
-        return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+        try:
+            return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+        except OverflowError as error:
+            raise ValueError(f"{text[:40]!r} is longer than any duration can be") from error
     raise ValueError(f"{text!r} is not a duration; write it like 90s, 25m or 1h 30m")
 
 
 def format_duration(value: timedelta) -> str:
     """Write a duration exactly, in the form that `parse_duration` reads."""
-    seconds = value.total_seconds()
-    if seconds != int(seconds):
-        return f"{seconds:g}s"
+    rest, micros = divmod(value // timedelta(microseconds=1), 1_000_000)
+    if micros:
+        # Digits, never an exponent: a journal must be able to read back what was measured.
+        return f"{rest}.{micros:06d}".rstrip("0") + "s"
     parts: list[str] = []
-    rest = int(seconds)
     for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
         count, rest = divmod(rest, size)
         if count:
@@ -63,12 +68,18 @@ def utc_second(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _aware(value: Any) -> Any:
-    if isinstance(value, datetime) and value.tzinfo is None:
+def _plain(value: Any) -> Any:
+    """Let a time be written as the messages write it, with UTC behind it."""
+    return value.removesuffix("UTC").rstrip() if isinstance(value, str) else value
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
         return value.replace(tzinfo=UTC)
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?( ?UTC)?", value):
-        return datetime.fromisoformat(value.removesuffix("UTC").strip()).replace(tzinfo=UTC)
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{value.isoformat()} is beyond the times that can be told in UTC") from error
 
 
 Duration = Annotated[
@@ -79,5 +90,5 @@ Duration = Annotated[
 ]
 """A duration as plans and settings write it."""
 
-Moment = Annotated[datetime, BeforeValidator(_aware)]
-"""A point in time; one without a zone is UTC."""
+Moment = Annotated[datetime, BeforeValidator(_plain), AfterValidator(_utc)]
+"""A point in time, kept as aware UTC; one without a zone is UTC."""

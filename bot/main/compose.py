@@ -156,7 +156,7 @@ async def serve(
         await upgrade(url)
         database = Database(url)
         stack.push_async_callback(database.close)
-        source = actuators.metrics.MetricsSource(site.inventory, clock=clock)
+        source = actuators.metrics.MetricsSource(site.inventory.metrics, clock=clock)
         registry = amend(build_registry(source))
         await _run(
             settings,

@@ -175,7 +175,7 @@ async def _plans(settings: Settings, site: Site, clock: Clock) -> AsyncIterator[
             "plans", State.MISSING, f"the folder {settings.plans} does not exist", "Make it, or set ROLLBACK_PLANS."
         )
         return
-    registry = build_registry(actuators.metrics.MetricsSource(site.inventory, clock=clock))
+    registry = build_registry(actuators.metrics.MetricsSource(site.inventory.metrics, clock=clock))
     folder = plans.PlanFolder(settings.plans, catalogue=registry.catalogue(), inventory=site.inventory)
     summaries = await folder.list()
     broken = [summary.change for summary in summaries if not summary.valid]

@@ -47,7 +47,7 @@ def schema(clock: Clock) -> dict[str, Any]:
 
 
 def _catalogue(inventory: Inventory, clock: Clock) -> StepCatalogue:
-    return build_registry(actuators.metrics.MetricsSource(inventory, clock=clock)).catalogue()
+    return build_registry(actuators.metrics.MetricsSource(inventory.metrics, clock=clock)).catalogue()
 
 
 def _check(file: Path, catalogue: StepCatalogue, inventory: Inventory) -> Report:
