@@ -31,6 +31,7 @@ from storage.embedded.launcher import EmbeddedPostgres
 from storage.embedded.postmaster import Server
 
 CHANNEL = "C0000OPS"
+_SET_UP_SECONDS = 120.0
 _POLL = 0.2
 _CLOSED = "Records written and linked"
 _BAD_ENDS = ("Refused.", "Stood down.", "Expired.", "Aborted;", "must decide")
@@ -64,7 +65,13 @@ class Story:
 
 
 async def perform(
-    folder: Path, *, live: bool, keep: bool, out: Console, command: Sequence[str] = bot_process.COMMAND
+    folder: Path,
+    *,
+    live: bool,
+    keep: bool,
+    out: Console,
+    command: Sequence[str] = bot_process.COMMAND,
+    story: Story | None = None,
 ) -> int:
     """Perform the demo.
 
@@ -74,13 +81,14 @@ async def perform(
         keep: Whether the folder stays.
         out: The terminal.
         command: How the bot is started.
+        story: Takes what happened, for a caller who wants to know more than the exit code.
 
     Returns:
         The exit code: 0 if the rollback completed and the service is well again.
     """
     clock = SystemClock()
     folder = usable(folder)
-    story = Story()
+    story = story or Story()
     failures: list[str] = []
     try:
         async with stage(folder, clock) as (server, estate):
@@ -166,7 +174,7 @@ async def _act(
     async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
         supervising = group.create_task(bot.supervise())
         try:
-            await _deploy(estate, files, story, screen, clock)
+            await _deploy(estate, files, story, screen, live=live, clock=clock)
             tokens = await bot.ready(session)
             people = {user: ConsoleClient(bot.url, token, session) for user, token in tokens.items()}
             screen.chapter("The operations channel")
@@ -191,9 +199,11 @@ async def _forget(bot_folder: Path, clock: Clock) -> None:
     shutil.rmtree(bot_folder)
 
 
-async def _deploy(estate: Estate, files: scenario.SiteFiles, story: Story, screen: Screen, clock: Clock) -> None:
+async def _deploy(
+    estate: Estate, files: scenario.SiteFiles, story: Story, screen: Screen, *, live: bool, clock: Clock
+) -> None:
     await estate.start_old()
-    await estate.start_traffic()
+    await estate.start_traffic(seconds=(_LIVE_PATIENCE if live else _PATIENCE).total_seconds() + _SET_UP_SECONDS)
     screen.busy("measuring the baseline")
     story.baseline = await baseline_of(estate, seconds=_BASELINE_SECONDS, clock=clock)
     backup = await estate.take_backup()

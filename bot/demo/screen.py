@@ -36,7 +36,7 @@ class Screen:
 
     def say(self, text: str, *, mark: str = "•", style: str = "cyan") -> None:
         """Print a line of the demo's own."""
-        self._out.print(f"[{style}]{mark}[/] {text}", highlight=False)
+        self._out.print(f"[{style}]{mark}[/] {text}", highlight=False, soft_wrap=True)
 
     def chapter(self, title: str) -> None:
         """Print a heading."""

@@ -15,9 +15,8 @@ from tests.support.hosts import Estate, local_estate
 from tests.support.ssh import SshEstate, ssh_estate
 from tests.support.sshd import real_sshd, sshd_estate
 
-linux_only = pytest.mark.skipif(
-    sys.platform != "linux", reason="hosts over SSH are Linux hosts; this machine is not"
-)
+_REASON = "hosts over SSH are Linux hosts; this machine is not"
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason=_REASON)
 
 
 @pytest.fixture
@@ -29,16 +28,15 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(
-    params=[
-        "local",
-        pytest.param("asyncssh", marks=linux_only),
-        pytest.param("sudo", marks=linux_only),
-        pytest.param("sshd", marks=[linux_only, *real_sshd]),
-    ]
-)
+LOCAL = pytest.param("local")
+ASYNCSSH = pytest.param("asyncssh", marks=linux_only)
+SUDO = pytest.param("sudo", marks=linux_only)
+SSHD = pytest.param("sshd", marks=[linux_only, *real_sshd])
+
+
+@pytest.fixture(params=[LOCAL, SUDO, SSHD])
 async def estate(request: pytest.FixtureRequest, place: Path) -> AsyncIterator[Estate]:
-    """Give a group of one local host, or of three over SSH with and without sudo, or of three behind real sshd."""
+    """Give a group of one local host, or of three over asyncssh (with sudo or without), or behind real sshd."""
     if request.param == "local":
         here = local_estate(place)
         yield here
@@ -54,6 +52,7 @@ async def estate(request: pytest.FixtureRequest, place: Path) -> AsyncIterator[E
 @pytest.fixture
 async def ssh_hosts(place: Path) -> AsyncIterator[SshEstate]:
     """Give a group of three hosts whose SSH servers can be disturbed."""
+    _skip_elsewhere()
     async with ssh_estate(place) as estate:
         yield estate
 
@@ -61,8 +60,14 @@ async def ssh_hosts(place: Path) -> AsyncIterator[SshEstate]:
 @pytest.fixture
 async def one_ssh_host(place: Path) -> AsyncIterator[SshEstate]:
     """Give a group of one host whose SSH server can be disturbed."""
+    _skip_elsewhere()
     async with ssh_estate(place, hosts=1) as estate:
         yield estate
+
+
+def _skip_elsewhere() -> None:
+    if sys.platform != "linux":
+        pytest.skip(_REASON)
 
 
 def is_root() -> bool:

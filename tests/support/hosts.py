@@ -7,13 +7,15 @@ the paths begin with ``/proc/self/cwd``: the folder that a host's commands are s
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import io
 import os
 import select
 import signal
 import tarfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +33,18 @@ OLD_DATABASE = "host: db\npassword: old-hunter2\n"
 
 _SERVICE = """#!/bin/sh
 cd "$(dirname "$0")/.." || exit 4
-runs() { [ -f pid ] && read -r _ _ state _ </proc/"$(cat pid)"/stat && [ "$state" != Z ]; } 2>/dev/null
+# What has ended and was not waited for is a zombie where there is /proc to tell.
+runs() {
+  pid=$(cat pid) && kill -0 "$pid" || return 1
+  [ -r "/proc/$pid/stat" ] || return 0
+  read -r _ _ state _ <"/proc/$pid/stat" && [ "$state" != Z ]
+} 2>/dev/null
 case $1 in
 start)
   [ ! -f refuses ] || { echo "bind: address in use, password=hunter2" >&2; exit 1; }
   runs && exit 0
   echo start >>log
-  setsid sleep 1000 >/dev/null 2>&1 </dev/null &
+  $(command -v setsid) sleep 1000 >/dev/null 2>&1 </dev/null &
   echo $! >pid ;;
 stop)
   [ ! -f refuses ] || { echo "stop refused" >&2; exit 1; }
@@ -139,7 +146,8 @@ class Folder:
 def artifact(*, folder: str = "payments-v2.3.1/", content: str = "v2.3.1") -> bytes:
     """Return an artifact that holds one release."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+    # Without a time of packing, so that the same content has the same digest.
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
         member = tarfile.TarInfo(f"{folder}app")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content.encode()))
@@ -170,7 +178,13 @@ class Estate:
         """The first host's folder."""
         return next(iter(self.folders.values()))
 
-    def context(self, step: Step, *, clock: RealClock | FakeClock | None = None, **digests: str) -> Context:
+    def context(
+        self,
+        step: Step,
+        *,
+        clock: RealClock | FakeClock | None = None,
+        digests: Mapping[str, str] | None = None,
+    ) -> Context:
         """Return the context of a run of one step, with the backups of every host.
 
         Args:
@@ -186,7 +200,7 @@ class Estate:
                 "target": "payments-app",
                 "location": f"{base}/{location}",
                 "taken_at": "2024-01-15 14:30",
-                "sha256": digests.get(name),
+                "sha256": (digests or {}).get(name),
             }
             for name, kind, location in (
                 ("build", "artifact", "artifacts/v2.3.1.tar.gz"),
@@ -227,12 +241,26 @@ def local_estate(root: Path) -> Estate:
 
 async def gone(pid: int, *, within: float = 10.0) -> bool:
     """Wait for any process to end, and tell whether it did."""
+    return await asyncio.to_thread(_gone, pid, within)
+
+
+def _gone(pid: int, within: float) -> bool:
+    if not hasattr(os, "pidfd_open"):
+        # Only Linux has a handle to wait on.
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return True
+            time.sleep(0.02)  # noqa: TID251 - see above
+        return False
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        readable, _, _ = await asyncio.to_thread(select.select, [handle], [], [], within)
+        readable, _, _ = select.select([handle], [], [], within)
         return bool(readable)
     finally:
         os.close(handle)

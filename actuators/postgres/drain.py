@@ -1,0 +1,104 @@
+"""postgres.drain: nobody is connected to the database any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import psycopg
+
+from actuators.postgres import catalog
+from actuators.postgres.catalog import Session
+from actuators.postgres.checks import examine, may_end_sessions, no_prepared_transactions
+from actuators.postgres.connection import Connection, application_name, connected, database_of
+from actuators.postgres.steps import Drain
+from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress
+from bot.domain.errors import ActuatorError
+
+_POLL = 0.1
+"""Seconds between two looks."""
+
+_ROUNDS = 50
+"""How often sessions are ended before it is clear that somebody keeps coming back."""
+
+
+class DrainActuator:
+    """Waits for clients to leave, then ends what remains and names its source."""
+
+    async def check(self, step: Drain, context: Context) -> tuple[Check, ...]:
+        """Look who is connected, and whether the role may end them."""
+        return await examine(step, context, may_end_sessions, no_prepared_transactions)
+
+    async def observe(self, step: Drain, context: Context) -> Observation:
+        """Count the connections."""
+        target = database_of(step, context)
+        async with connected(target, context, looking=True) as connection:
+            found = await catalog.sessions(connection, target.dbname, own=application_name(context))
+        if found:
+            words = f"{_count(found)} to {target.dbname}: {catalog.sources(found)}"
+            return Observation(Presence.ABSENT, words, {"connections": len(found)})
+        return Observation(Presence.PRESENT, f"No connections to {target.dbname}", {"connections": 0})
+
+    async def apply(self, step: Drain, context: Context) -> Outcome:
+        """Bring the number of connections down to none."""
+        target = database_of(step, context)
+        own = application_name(context)
+        ended: dict[int, Session] = {}
+        patience = context.clock.monotonic() + step.grace.total_seconds()
+        async with connected(target, context) as connection:
+            first = await catalog.sessions(connection, target.dbname, own=own)
+            found, rounds = first, 0
+            while found:
+                _report(context, first=len(first), left=len(found))
+                if context.clock.monotonic() >= patience:
+                    if rounds == _ROUNDS:
+                        raise _stubborn(target.dbname, found)
+                    ended |= {session.pid: session for session in await end_sessions(connection, found)}
+                    rounds += 1
+                await context.clock.sleep(_POLL)
+                found = await catalog.sessions(connection, target.dbname, own=own)
+        words = f"No connections to {target.dbname} are left"
+        if ended:
+            words = f"Ended {_count(ended.values())} to {target.dbname}: {catalog.sources(ended.values())}"
+        return Outcome(words, {"connections": 0, "ended": len(ended)})
+
+
+async def end_sessions(connection: Connection, found: tuple[Session, ...]) -> tuple[Session, ...]:
+    """End sessions and return those that were told to end; one that has gone by itself is none.
+
+    Raises:
+        ActuatorError: If the role may not end one of them.
+    """
+    told = []
+    for session in found:
+        try:
+            row = await (await connection.execute("SELECT pg_terminate_backend(%s)", [session.pid])).fetchone()
+        except psycopg.errors.InsufficientPrivilege as error:
+            role = catalog.quoted(connection.info.user)
+            raise ActuatorError(
+                f"The role of the bot is too weak to end the session of {session.source}: "
+                f"{error.diag.message_primary}.",
+                untouched="That session goes on.",
+                resolution=f"Run as an administrator: GRANT pg_signal_backend TO {role}; or end it by hand.",
+            ) from None
+        if row and row[0]:
+            told.append(session)
+    return tuple(told)
+
+
+def _report(context: Context, *, first: int, left: int) -> None:
+    total = max(first, left)
+    context.report(Progress(total - left, total, "connections", f"{left} left"))
+
+
+def _count(found: Collection[Session]) -> str:
+    number = len(found)
+    return f"{number} connection{'s' if number != 1 else ''}"
+
+
+def _stubborn(dbname: str, found: tuple[Session, ...]) -> ActuatorError:
+    return ActuatorError(
+        f"Connections to {dbname} come back as soon as they are ended: {catalog.sources(found)}.",
+        untouched="The database itself was not touched.",
+        resolution="Stop the named client or its pool, then retry.",
+        transient=True,
+    )

@@ -1,0 +1,248 @@
+"""The server's own programs, pg_dump and pg_restore, as children of the bot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from actuators import processes
+from actuators.postgres.connection import CONNECT_TIMEOUT, application_name, password_of
+from actuators.redact import redact, tail
+from bot.domain.actuation import Context
+from bot.domain.errors import ActuatorError
+from bot.domain.inventory import Database
+
+_QUICK = 60.0
+"""Seconds that a program may take which only looks."""
+
+_TOC_LIMIT = 64 * 1024 * 1024
+"""Bytes of a table of contents; a schema of 100,000 objects needs about 10 MB."""
+
+_ENTRY = re.compile(r"^\d+; \d+ \d+ (?P<text>.*)$")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The table of contents of a dump.
+
+    Attributes:
+        format: ``CUSTOM``, ``DIRECTORY`` or ``TAR``.
+        dumped_by: The version of the pg_dump that wrote it.
+        total: Entries, hidden ones included.
+        entries: What stands behind the numbers of each listed entry: type, schema, name and, if it has one, owner.
+    """
+
+    format: str
+    dumped_by: str
+    total: int
+    entries: tuple[str, ...]
+
+    @property
+    def dumped_by_major(self) -> int:
+        """The major version of that pg_dump; 0 if the dump does not say."""
+        return major(self.dumped_by)
+
+    def owners(self, known: frozenset[str]) -> frozenset[str]:
+        """Return the roles that own something in the dump.
+
+        An entry ends with its owner, and names may hold blanks, so the longest known role that it ends with counts.
+
+        Args:
+            known: The server's roles.
+        """
+        found = set()
+        for text in self.entries:
+            if text.endswith(" "):
+                continue
+            fitting = [role for role in known if text.endswith(f" {role}")]
+            found.add(max(fitting, key=len) if fitting else text.rpartition(" ")[2])
+        return frozenset(found)
+
+
+def read_contents(listing: str) -> Contents:
+    """Read what ``pg_restore --list`` prints."""
+    header = dict(re.findall(r"^;\s+([A-Za-z_ ]+): (.*)$", listing, re.MULTILINE))
+    found = (_ENTRY.match(line) for line in listing.split("\n"))
+    entries = tuple(match["text"] for match in found if match)
+    return Contents(
+        format=header.get("Format", "CUSTOM").strip(),
+        dumped_by=header.get("Dumped by pg_dump version", "").strip(),
+        total=max(len(entries), int(header.get("TOC Entries", "0"))),
+        entries=entries,
+    )
+
+
+def major(version: str) -> int:
+    """Return the major number of a version like ``18.6 (Debian 18.6-1)``; 0 if there is none."""
+    found = re.search(r"\d+", version)
+    return int(found[0]) if found else 0
+
+
+class Tools:
+    """Runs the programs against one target; the password goes by the child's environment, never by an argument.
+
+    Args:
+        target: The database target.
+        context: The run.
+
+    Raises:
+        ActuatorError: If the password cannot be read.
+    """
+
+    def __init__(self, target: Database, context: Context) -> None:
+        self._target = target
+        self._password = password_of(target)
+        self._env = {
+            "PGHOST": target.host,
+            "PGPORT": str(target.port),
+            "PGUSER": target.user,
+            "PGSSLMODE": target.sslmode,
+            "PGAPPNAME": application_name(context),
+            "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT),
+            # Progress and errors are read from the messages, so they must not be translated.
+            "LC_ALL": "C",
+        }
+        if self._password is not None:
+            self._env["PGPASSWORD"] = self._password
+
+    async def version(self, program: str) -> str:
+        """Return the version of a program, e.g. ``18.6``.
+
+        Raises:
+            ActuatorError: If it is missing or does not run.
+        """
+        finished = await self._run([program, "--version"], timeout=_QUICK)
+        if not finished.ok:
+            raise ActuatorError(
+                f"{self._path(program)} does not run.",
+                untouched="Nothing was touched.",
+                resolution="Correct bin_dir of the target in the inventory.",
+                output=self._said(finished),
+            )
+        return finished.out.rpartition(")")[2].strip() or finished.out.strip()
+
+    async def contents(self, path: str) -> Contents:
+        """Return a dump's table of contents.
+
+        Raises:
+            ActuatorError: If the file is no dump, is damaged, or was written by a newer pg_dump.
+        """
+        finished = await self._run(["pg_restore", "--list", path], timeout=_QUICK, output_limit=_TOC_LIMIT)
+        if finished.ok:
+            return read_contents(finished.out)
+        raise _damaged(path, self._said(finished))
+
+    async def read_through(self, path: str) -> None:
+        """Read a dump to its end, data included, and throw the result away.
+
+        Raises:
+            ActuatorError: If anything in it cannot be read.
+        """
+        finished = await self._run(["pg_restore", "--file=/dev/null", path], timeout=None)
+        if not finished.ok:
+            raise _damaged(path, self._said(finished))
+
+    async def dump(self, path: str, *, on_line: processes.Line) -> None:
+        """Write the live database into a file in the custom format.
+
+        Raises:
+            ActuatorError: If pg_dump fails.
+        """
+        argv = ["pg_dump", "--format=custom", "--verbose", "--no-password", f"--file={path}", self._target.dbname]
+        finished = await self._run(argv, timeout=None, on_line=on_line)
+        if not finished.ok:
+            said = self._said(finished)
+            raise ActuatorError(
+                f"pg_dump of database {self._target.dbname} failed: {_first(said)}",
+                untouched="The database was only read, and no unfinished backup was kept.",
+                resolution="Correct the cause and ask again.",
+                transient=_passing(said),
+                output=said,
+            )
+
+    async def restore(
+        self, path: str, *, dbname: str, jobs: int, role: str | None, on_line: processes.Line
+    ) -> None:
+        """Restore a dump into an empty database, and stop at the first error.
+
+        Args:
+            path: The dump.
+            dbname: The database.
+            jobs: Parallel connections.
+            role: The role to become first, so that what has no owner of its own in the dump belongs to it.
+            on_line: Takes each message.
+
+        Raises:
+            ActuatorError: If pg_restore fails.
+        """
+        argv = ["pg_restore", "--verbose", "--exit-on-error", "--no-password", f"--jobs={jobs}"]
+        argv += [f"--role={role}"] if role else []
+        finished = await self._run([*argv, f"--dbname={dbname}", path], timeout=None, on_line=on_line)
+        if not finished.ok:
+            said = self._said(finished)
+            raise ActuatorError(
+                f"pg_restore into {dbname} failed: {_first(said)}",
+                untouched=f"The live database {self._target.dbname} was not touched.",
+                resolution="Correct the cause and ask again; the half-restored copy is dropped then.",
+                transient=_passing(said),
+                output=said,
+            )
+
+    async def _run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float | None,  # noqa: ASYNC109 - handed on; the end of the time also ends the process group
+        on_line: processes.Line | None = None,
+        output_limit: int = processes.OUTPUT_LIMIT,
+    ) -> processes.Finished:
+        return await processes.run(
+            [self._path(argv[0]), *argv[1:]],
+            env=self._env,
+            timeout=timeout,
+            on_stderr_line=on_line,
+            output_limit=output_limit,
+        )
+
+    def _path(self, program: str) -> str:
+        return str(PurePath(self._target.bin_dir) / program) if self._target.bin_dir else program
+
+    def _said(self, finished: processes.Finished) -> str:
+        """Return what a program said from its first error on, since --verbose says much before."""
+        text = finished.err
+        found = re.search(r"^\S+: (?:error|fatal|detail):", text, re.MULTILINE)
+        text = "\n".join(text[found.start() :].splitlines()[:20]) if found else text
+        said = tail(redact(text, secrets=[self._password] if self._password else []))
+        return said.strip() or f"exit code {finished.returncode}"
+
+
+def _first(said: str) -> str:
+    return re.sub(r"^\S+: (?:error|fatal): ", "", said.splitlines()[0]).rstrip(".") + "."
+
+
+def _passing(said: str) -> bool:
+    return bool(
+        re.search(
+            r"could not connect|connection to server .* failed|terminating connection|server closed the connection",
+            said,
+        )
+    )
+
+
+def _damaged(path: str, said: str) -> ActuatorError:
+    # The format's version is 1.x since 2000; anything else is no dump's.
+    if re.search(r"unsupported version \(1\.\d+\)", said):
+        return ActuatorError(
+            f"{path} was written by a pg_dump newer than the pg_restore at hand.",
+            untouched="Nothing was touched.",
+            resolution="Point bin_dir of the target at that version's programs.",
+            output=said,
+        )
+    return ActuatorError(
+        f"{path} is corrupt: pg_restore cannot read it ({_first(said).rstrip('.')}).",
+        untouched="Nothing was touched.",
+        resolution="Look for another backup of the same time; without one, escalate and fix forward.",
+        output=said,
+    )

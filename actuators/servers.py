@@ -1,0 +1,234 @@
+"""Servers: stop and start a service on every host of a group, and switch the link that decides its release."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from pydantic import Field
+
+from actuators import servers_hosts, servers_manager, servers_release
+from actuators.servers_hosts import Finding, across, at_once, observed, partly, survey, tally
+from actuators.servers_manager import ServiceState
+from actuators.transport import HostError, Transport
+from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress, Registered, Verdict
+from bot.domain.errors import ActuatorError
+from bot.domain.inventory import Host, ServerGroup
+from bot.domain.plan import Step
+
+
+class ServersStep(Step):
+    """A step on every host of a server group.
+
+    Attributes:
+        limit: Hosts that are worked on at once.
+    """
+
+    limit: int = Field(default=10, ge=1, le=200)
+
+
+class StopServers(ServersStep):
+    """Stop the service on every host of a server group."""
+
+    kind: Literal["servers.stop"] = "servers.stop"
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Stop the service on {self.target}"
+
+
+class StartServers(ServersStep):
+    """Start the service on every host of a server group."""
+
+    kind: Literal["servers.start"] = "servers.start"
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Start the service on {self.target}"
+
+
+class LinkRelease(ServersStep):
+    """Let the link of every host of a server group point to a release.
+
+    Attributes:
+        release: The name of the release's folder.
+        backup: An artifact backup (tar.gz on the hosts) that the folder is unpacked from where it is gone.
+    """
+
+    kind: Literal["servers.link"] = "servers.link"
+    release: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")
+    backup: str | None = None
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Switch {self.target} to {self.release}"
+
+
+class ServiceActuator:
+    """Starts or stops the service, whatever manages it.
+
+    Args:
+        wanted: What the service is to be.
+    """
+
+    def __init__(self, wanted: ServiceState) -> None:
+        self._wanted = wanted
+
+    async def check(self, step: ServersStep, context: Context) -> tuple[Check, ...]:
+        """Verify that hosts answer, sudo works without a password and the service's manager tells its state."""
+        try:
+            async with servers_hosts.opened(step, context) as (group, transport):
+                access, hosts = await check_access(step, group, transport)
+                if not hosts:
+                    return access
+
+                async def status(host: Host) -> Finding:
+                    return Finding((await servers_manager.state_of(transport, host, group.manager)).value)
+
+                found, _ = await survey(
+                    f"Service on {step.target}", hosts, status, limit=at_once(group, step.limit)
+                )
+        except ActuatorError as error:
+            return (no_way(step, error),)
+        return (*access, found)
+
+    async def observe(self, step: ServersStep, context: Context) -> Observation:
+        """Look whether the service is on every host as wanted."""
+        try:
+            async with servers_hosts.opened(step, context) as (group, transport):
+                results = await across(
+                    group.hosts,
+                    lambda host: servers_manager.state_of(transport, host, group.manager),
+                    limit=at_once(group, step.limit),
+                )
+        except ActuatorError as error:
+            return Observation(Presence.UNKNOWN, str(error))
+        states = {name: state.value for name, state in results.good.items()}
+        return observed(states, results.bad, total=len(group.hosts), wanted=self._wanted.value)
+
+    async def apply(self, step: ServersStep, context: Context) -> Outcome:
+        """Start or stop the service on every host where it is not so already."""
+        async with servers_hosts.opened(step, context) as (group, transport):
+
+            async def one(host: Host) -> str:
+                if await servers_manager.state_of(transport, host, group.manager) is self._wanted:
+                    return f"{self._wanted.value} already"
+                await servers_manager.turn(transport, host, group.manager, wanted=self._wanted, clock=context.clock)
+                return self._wanted.value
+
+            doing = "Starting the service" if self._wanted is ServiceState.RUNNING else "Stopping the service"
+            return await _everywhere(step, context, group, one, doing=doing)
+
+
+class LinkActuator:
+    """Switches the link of the release, and unpacks the release first where its folder is gone."""
+
+    async def check(self, step: LinkRelease, context: Context) -> tuple[Check, ...]:
+        """Verify access, that the release or its artifact is there and sound, and that the link can be switched."""
+        try:
+            async with servers_hosts.opened(step, context) as (group, transport):
+                release = servers_release.Release(step.release, step.backup, group, context)
+                access, hosts = await check_access(step, group, transport)
+                if not hosts:
+                    return access
+
+                async def available(host: Host) -> Finding:
+                    return await release.available(transport, host)
+
+                async def switchable(host: Host) -> Finding:
+                    return await release.switchable(transport, host)
+
+                limit = at_once(group, step.limit)
+                subject = f"Release {step.release} on {step.target}"
+                folder, _ = await survey(subject, hosts, available, limit=limit)
+                link, _ = await survey(f"Link on {step.target}", hosts, switchable, limit=limit)
+        except ActuatorError as error:
+            return (no_way(step, error),)
+        return (*access, folder, link)
+
+    async def observe(self, step: LinkRelease, context: Context) -> Observation:
+        """Look which release every host's link points to."""
+        try:
+            async with servers_hosts.opened(step, context) as (group, transport):
+                release = servers_release.Release(step.release, step.backup, group, context)
+                results = await across(
+                    group.hosts, lambda host: release.linked(transport, host), limit=at_once(group, step.limit)
+                )
+        except ActuatorError as error:
+            return Observation(Presence.UNKNOWN, str(error))
+        return observed(results.good, results.bad, total=len(group.hosts), wanted=f"on {step.release}")
+
+    async def apply(self, step: LinkRelease, context: Context) -> Outcome:
+        """Switch every host's link that does not point to the release yet."""
+        async with servers_hosts.opened(step, context) as (group, transport):
+            release = servers_release.Release(step.release, step.backup, group, context)
+
+            async def one(host: Host) -> str:
+                return await release.switch(transport, host)
+
+            return await _everywhere(step, context, group, one, doing=f"Switching to {step.release}")
+
+
+async def check_access(
+    step: Step, group: ServerGroup, transport: Transport, *, limit: int = 20
+) -> tuple[tuple[Check, ...], tuple[Host, ...]]:
+    """Verify that every host answers, and that sudo needs no password where it is used.
+
+    Returns:
+        The checks, and the hosts where all is well.
+    """
+
+    async def reach(host: Host) -> Finding:
+        finished = await transport.run(host, ["true"])
+        if not finished.ok:
+            raise HostError(host.name, f"commands cannot be run: {finished.complaint()}")
+        return Finding("answered" if group.ssh is None else f"let {group.ssh.user} in")
+
+    async def root(host: Host) -> Finding:
+        # The specification's own verification: ssh HOST 'sudo whoami'.
+        finished = await transport.run(host, ["whoami"], sudo=True, leashed=False)
+        if not finished.ok:
+            raise HostError(host.name, f"sudo fails: {finished.complaint()}")
+        return Finding(f"give {finished.out.strip()} by sudo without a password")
+
+    limit = at_once(group, limit)
+    reached, hosts = await survey(f"Hosts of {step.target}", group.hosts, reach, limit=limit)
+    if group.ssh is None or not group.ssh.sudo or not hosts:
+        return (reached,), hosts
+    sudo, hosts = await survey(f"sudo on {step.target}", hosts, root, limit=limit)
+    return (reached, sudo), hosts
+
+
+def no_way(step: Step, error: ActuatorError) -> Check:
+    """Return the check of a group that cannot even be tried."""
+    words = " ".join(part for part in (error.brief, error.untouched) if part)
+    return Check(f"Hosts of {step.target}", Verdict.FAIL, words, error.resolution)
+
+
+async def _everywhere(
+    step: ServersStep,
+    context: Context,
+    group: ServerGroup,
+    one: Callable[[Host], Awaitable[str]],
+    *,
+    doing: str,
+) -> Outcome:
+    total = len(group.hosts)
+
+    def ended(done: int, host: Host) -> None:
+        context.report(Progress(done, total, "hosts", f"{doing}: {host.name} has ended"))
+
+    context.report(Progress(0, total, "hosts", doing))
+    results = await across(group.hosts, one, limit=at_once(group, step.limit), ended=ended)
+    if results.bad:
+        raise partly(doing, results=results, total=total)
+    return Outcome(tally(results.good, total=total), {"hosts": results.good})
+
+
+def register() -> tuple[Registered[Any], ...]:
+    """Return the steps of this module with their actuators."""
+    return (
+        Registered(StopServers, ServiceActuator(ServiceState.STOPPED)),
+        Registered(StartServers, ServiceActuator(ServiceState.RUNNING)),
+        Registered(LinkRelease, LinkActuator()),
+    )

@@ -1,0 +1,137 @@
+"""What starts and stops a service on a host: a systemd unit, or commands of the service's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from actuators.processes import Finished
+from actuators.redact import redact, tail
+from actuators.transport import HostError, Transport
+from bot.domain.clock import Clock
+from bot.domain.inventory import Host, ServiceCommands, Systemd
+
+_TURN = 150.0
+"""Seconds that a start or stop may take; systemd itself gives up after 90 (DefaultTimeoutStopSec)."""
+_SETTLE = 15.0
+"""Seconds to wait for a unit that says it is on its way."""
+_LOOK_EVERY = 0.25
+_LSB_STOPPED = 3
+"""https://refspecs.linuxbase.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/iniscrptact.html"""
+
+Manager = Systemd | ServiceCommands
+
+
+class ServiceState(StrEnum):
+    """Whether the service runs on a host."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    CHANGING = "on its way"
+
+
+_SYSTEMD = {
+    "active": ServiceState.RUNNING,
+    "reloading": ServiceState.RUNNING,
+    "inactive": ServiceState.STOPPED,
+    "failed": ServiceState.STOPPED,
+    "activating": ServiceState.CHANGING,
+    "deactivating": ServiceState.CHANGING,
+}
+"""ActiveState of a unit (systemctl(1), org.freedesktop.systemd1(5))."""
+
+
+async def state_of(transport: Transport, host: Host, manager: Manager) -> ServiceState:
+    """Return whether the service runs, as its manager says.
+
+    Raises:
+        HostError: If the manager gives no answer that can be relied on.
+    """
+    if isinstance(manager, Systemd):
+        return await _unit_state(transport, host, manager.unit)
+    finished = await transport.run(host, manager.status, sudo=True)
+    if finished.ok:
+        return ServiceState.RUNNING
+    if finished.returncode == _LSB_STOPPED:
+        return ServiceState.STOPPED
+    raise HostError(
+        host.name,
+        f"the status command gives no answer (exit code {finished.returncode}): {_last(finished)}",
+        untouched="The service is as it was.",
+        resolution="Its exit code must be 0 when the service runs and 3 when it is stopped; run it on the host.",
+        output=finished.complaint(),
+    )
+
+
+async def turn(transport: Transport, host: Host, manager: Manager, *, wanted: ServiceState, clock: Clock) -> None:
+    """Start or stop the service, and return when its manager says that it is so.
+
+    Raises:
+        HostError: If it does not come to that; with the service's last messages.
+    """
+    verb = "start" if wanted is ServiceState.RUNNING else "stop"
+    # A unit's job is carried out by systemd itself, and a sudoers file may allow exactly this command.
+    leashed = not isinstance(manager, Systemd)
+    finished = await transport.run(host, _command(manager, verb), sudo=True, timeout=_TURN, leashed=leashed)
+    if not finished.ok:
+        raise HostError(
+            host.name,
+            f"the service did not {verb}: {_last(finished)}",
+            resolution=f"Look at the service on the host and {verb} it there if need be.",
+            output=await _messages(transport, host, manager, finished),
+        )
+    found = await _settled(transport, host, manager, clock=clock)
+    if found is not wanted:
+        raise HostError(
+            host.name,
+            f"the command to {verb} the service succeeded, and the service is {found.value}.",
+            resolution="Look at the service's own log on the host.",
+            output=await _messages(transport, host, manager, finished),
+        )
+
+
+async def _settled(transport: Transport, host: Host, manager: Manager, *, clock: Clock) -> ServiceState:
+    until = clock.monotonic() + _SETTLE
+    while True:
+        found = await state_of(transport, host, manager)
+        if found is not ServiceState.CHANGING or clock.monotonic() >= until:
+            return found
+        await clock.sleep(_LOOK_EVERY)
+
+
+async def _unit_state(transport: Transport, host: Host, unit: str) -> ServiceState:
+    argv = ["systemctl", "show", "--property=LoadState,ActiveState", "--", unit]
+    finished = await transport.run(host, argv)
+    found = dict(line.split("=", 1) for line in finished.out.splitlines() if "=" in line)
+    state = _SYSTEMD.get(found.get("ActiveState", ""))
+    if finished.ok and state is not None and found.get("LoadState") not in {"not-found", "bad-setting", "error"}:
+        return state
+    reason = (
+        f"the unit {unit} is {found.get('LoadState')}" if finished.ok and found else f"systemctl: {_last(finished)}"
+    )
+    raise HostError(
+        host.name,
+        f"{reason}.",
+        untouched="The service is as it was.",
+        resolution="Correct the unit's name in the inventory, or install the unit on the host.",
+        output=finished.complaint() if not finished.ok else "",
+    )
+
+
+def _command(manager: Manager, verb: str) -> Sequence[str]:
+    if isinstance(manager, Systemd):
+        return ("systemctl", verb, "--", manager.unit)
+    return manager.start if verb == "start" else manager.stop
+
+
+async def _messages(transport: Transport, host: Host, manager: Manager, finished: Finished) -> str:
+    """Return what the service said last, for whoever has to find out why."""
+    said = redact(f"{finished.out}\n{finished.err}").strip()
+    if isinstance(manager, Systemd):
+        argv = ["systemctl", "status", "--no-pager", "--full", "--lines=15", "--", manager.unit]
+        said = redact((await transport.run(host, argv)).out).strip() or said
+    return tail(said)
+
+
+def _last(finished: Finished) -> str:
+    return finished.complaint().splitlines()[-1]
