@@ -13,7 +13,7 @@ from bot.domain.criteria import milliseconds, percent
 from bot.domain.errors import RollbackError
 
 if TYPE_CHECKING:
-    from bot.demo.play import Story
+    from bot.demo.performance import Story
 
 _WELL = 0.01
 _LABELS = {

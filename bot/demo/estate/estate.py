@@ -34,6 +34,7 @@ ENTRIES = (
     "releases",
     "run",
     "secrets",
+    "units",
     "current",
     "estate.json",
 )

@@ -84,12 +84,12 @@ class Layout(Frozen):
     @property
     def service_unit(self) -> Path:
         """The unit file of the payments service."""
-        return self.root / "etc" / "payments.unit.json"
+        return self.root / "units" / "payments.json"
 
     @property
     def traffic_unit(self) -> Path:
         """The unit file of the traffic."""
-        return self.root / "etc" / "traffic.unit.json"
+        return self.root / "units" / "traffic.json"
 
     @property
     def app_password(self) -> Path:
