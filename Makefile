@@ -31,7 +31,7 @@ check: $(STAMP) ## Format, lint, types, import rules
 	$(BIN)/lint-imports
 
 test: check ## Everything above, then the tests with coverage
-	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/coverage report --include='bot/domain/*,bot/engine/*' --fail-under=$(CORE_COVERAGE)
 
 bench: $(STAMP) ## Measure, side by side with the plain tools
@@ -44,4 +44,5 @@ lock: $(STAMP) ## Resolve the dependencies anew and lock them with hashes
 clean: ## Remove what was installed and built; the demo's evidence stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
 
+WORKERS ?= 3
 CORE_COVERAGE ?= 100

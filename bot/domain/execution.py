@@ -13,6 +13,9 @@ from bot.domain.lifecycle import State
 from bot.domain.plan import Step
 from bot.domain.run import SETTLED, Run, StepState
 
+MOST_INTERRUPTIONS = 10
+"""How often a step is begun again after its worker was lost; one that takes its worker down must not do so for ever."""
+
 
 @dataclass(frozen=True)
 class CheckPlan:

@@ -37,7 +37,9 @@ class StepStatus:
     Attributes:
         state: Where it stands.
         attempt: The latest attempt, 0 before the first.
-        tries: Attempts since a person last decided to retry; bounded by the step's `attempts`.
+        tries: Attempts since a person last decided to retry, those that were interrupted counted once; bounded by
+            the step's `attempts`.
+        interrupted: How many of these were begun again because their worker was lost.
         words: The latest finding for people.
         facts: What was measured.
         started_at: When the latest attempt began.
@@ -48,6 +50,7 @@ class StepStatus:
     state: StepState = StepState.PENDING
     attempt: int = 0
     tries: int = 0
+    interrupted: int = 0
     words: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     started_at: datetime | None = None
@@ -207,11 +210,13 @@ def _step_after(
 ) -> StepStatus:
     match event:
         case events.StepStarted():
+            again = before.state is StepState.STARTED
             return replace(
                 before,
                 state=StepState.STARTED,
                 attempt=event.attempt,
-                tries=before.tries + 1,
+                tries=before.tries + (not again),
+                interrupted=before.interrupted + again,
                 started_at=event.at,
                 ended_at=None,
             )
@@ -222,7 +227,9 @@ def _step_after(
         case events.StepFailed():
             return replace(before, state=StepState.FAILED, words=event.brief, ended_at=event.at, failure=event)
         case events.Decided(choice=Choice.RETRY):
-            return replace(before, state=StepState.PENDING, tries=0, words=f"{event.name} decided to retry")
+            return replace(
+                before, state=StepState.PENDING, tries=0, interrupted=0, words=f"{event.name} decided to retry"
+            )
         case events.Decided(choice=Choice.MARK_DONE):
             return replace(before, state=StepState.DONE, words=f"marked done by {event.name}: {event.why}")
         case events.Decided(choice=Choice.SKIP):

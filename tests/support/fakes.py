@@ -22,14 +22,13 @@ from bot.domain.actuation import (
     Registry,
     Verdict,
 )
-from bot.domain.announcements import Announcement, Place
+from bot.domain.announcements import CARD, Announcement, Place
 from bot.domain.criteria import Reading
 from bot.domain.errors import PlanUnavailableError
 from bot.domain.plan import Plan, Step
 from bot.domain.ports import MessageRef, PlanSummary
 from bot.domain.run import Run
 from tests.support import plans
-
 
 T = TypeVar("T")
 
@@ -86,6 +85,10 @@ class ManualClock:
     def sleeping(self, seconds: float) -> int:
         """Return how many sleep that asked for this many seconds."""
         return sum(asked == seconds and not woken.done() for _, asked, woken in self._sleepers.values())
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass while this process is frozen: nobody wakes before the next advance."""
+        self._elapsed += seconds
 
     async def advance(self, seconds: float) -> None:
         """Let time pass; who wakes on the way has turns at that moment, but not for whole round trips."""
@@ -228,7 +231,7 @@ class Shelf:
     async def list(self) -> tuple[PlanSummary, ...]:
         """Return the plans that can be used."""
         usable = [plan for plan in self.plans.values() if isinstance(plan, Plan)]
-        return tuple(PlanSummary(plan.change, plan.title, plan.service, plan.deployed_at, True) for plan in usable)
+        return tuple(PlanSummary(p.change, p.title, p.service, p.deployed_at, valid=True) for p in usable)
 
 
 @dataclass
@@ -265,13 +268,15 @@ class Channel:
 
     Attributes:
         posted: Announcements in the order of their posting, with their messages.
+        cards: The card of each rollback.
         edits: Numbers of the journal that the card was edited to.
         told: Direct messages that belong to no rollback.
         finds: Keys that were looked for.
-        trouble: Called at each ``post KEY``, ``posted KEY``, ``find KEY``, ``edit`` and ``tell``; may raise or wait.
+        trouble: Called at each ``post KEY``, ``posted KEY``, ``find KEY``, ``edit``, ``tell``; may raise or wait.
     """
 
     posted: list[tuple[Announcement, MessageRef]] = field(default_factory=list)
+    cards: dict[str, MessageRef] = field(default_factory=dict)
     edits: list[int] = field(default_factory=list)
     told: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     finds: list[str] = field(default_factory=list)
@@ -289,12 +294,13 @@ class Channel:
         self, run: Run, announcement: Announcement, *, thread: MessageRef | None, progress: dict[str, Progress]
     ) -> MessageRef:
         """Post; in the thread of the card what belongs there, and nothing else."""
-        del run, progress
+        del progress
         await self._pass(f"post {announcement.key}")
-        assert (thread is not None) == (announcement.place is Place.THREAD)
-        assert thread is None or thread == self.posted[0][1]
+        assert thread == (self.cards[run.id] if announcement.place is Place.THREAD else None)
         ref = MessageRef(announcement.user or "C0OPS", f"{1705333620 + len(self.posted)}.000100")
         self.posted.append((announcement, ref))
+        if announcement == CARD:
+            self.cards[run.id] = ref
         await self._pass(f"posted {announcement.key}")
         return ref
 
@@ -304,7 +310,7 @@ class Channel:
         """Edit the card."""
         del progress
         await self._pass("edit")
-        assert (announcement, ref) == self.posted[0]
+        assert (announcement, ref) == (CARD, self.cards[run.id])
         self.edits.append(run.seq)
 
     async def find(self, run: Run, announcement: Announcement, *, thread: MessageRef | None) -> MessageRef | None:

@@ -16,10 +16,11 @@ import psycopg
 
 from bot.domain.ports import Clock
 from bot.main import compose
+from bot.main.chat import ConsoleSeat
 from bot.main.clock import SystemClock
 from bot.main.settings import Settings
 from handlers.console import ConsoleClient
-from handlers.console.delivery import Ack, BotEndpoint
+from handlers.console.delivery import BotEndpoint
 from handlers.slack import ids
 from storage.embedded.postmaster import USER
 from tests.support.production import Production
@@ -137,7 +138,7 @@ class Served:
         return self.seat.sign_in(user)
 
     @property
-    def seat(self) -> Any:
+    def seat(self) -> ConsoleSeat:
         """The console's seat."""
         assert self.bot.seat is not None
         return self.bot.seat
@@ -290,9 +291,3 @@ def button(message: Mapping[str, Any], action: str) -> Json | None:
 def may_be_approved(message: Mapping[str, Any]) -> bool:
     """Return whether a card offers to approve."""
     return button(message, ids.APPROVE) is not None
-
-
-__all__ = [
-    "Ack", "CHANNEL", "Person", "Served", "Serving", "Store", "button", "eventually", "may_be_approved", "served",
-    "words_of",
-]  # fmt: skip
