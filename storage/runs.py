@@ -35,6 +35,7 @@ DEFAULT_ZONE = "default"
 
 _LOG = logging.getLogger(__name__)
 _CREATE_ATTEMPTS = 5
+_SNAPSHOTS = 256
 
 
 class RunUnreadableError(RollbackError):
@@ -69,6 +70,7 @@ class SqlRuns:
         self._plan_model = plan_model
         self._clock = clock
         self._lease = lease
+        self._snapshots: dict[tuple[str, str, str], tuple[Plan, Inventory]] = {}
 
     async def create(self, plan: Plan, inventory: Inventory, event: AnyEvent, *, locks: Sequence[str]) -> Run:
         """Write a new rollback with its first event and lock its targets, all or nothing.
@@ -251,8 +253,7 @@ class SqlRuns:
 
     def _run(self, row: RowMapping) -> Run:
         try:
-            plan = self._plan_model.model_validate_json(row["plan"])
-            inventory = Inventory.model_validate_json(row["inventory"])
+            plan, inventory = self._snapshot(row)
             history = journal.read(row["bodies"])
             return folding.fold(Run(id=row["id"], plan=plan, inventory=inventory), history)
         except (ValidationError, ValueError) as error:
@@ -261,6 +262,18 @@ class SqlRuns:
                 untouched="It was left as it is.",
                 resolution="Start the version of the bot, with the actuators, that made it.",
             ) from error
+
+    def _snapshot(self, row: RowMapping) -> tuple[Plan, Inventory]:
+        """Return plan and inventory of a rollback. They never change, so they are read once and kept."""
+        key = (row["id"], row["plan_digest"], row["targets_digest"])
+        known = self._snapshots.pop(key, None)
+        if known is None:
+            plan = self._plan_model.model_validate_json(row["plan"])
+            known = plan, Inventory.model_validate_json(row["inventory"])
+        self._snapshots[key] = known
+        if len(self._snapshots) > _SNAPSHOTS:
+            del self._snapshots[next(iter(self._snapshots))]
+        return known
 
 
 def _about_locks(error: sa_exc.IntegrityError) -> bool:

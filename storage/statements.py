@@ -58,7 +58,7 @@ FROM rollback WHERE id = :id
 """)
 
 _SELECT = """
-SELECT r.id, r.fence, r.plan::text AS plan, r.inventory::text AS inventory,
+SELECT r.id, r.fence, r.plan::text AS plan, r.inventory::text AS inventory, r.plan_digest, r.targets_digest,
     ARRAY(SELECT j.body::text FROM journal j WHERE j.rollback_id = r.id ORDER BY j.seq) AS bodies
 FROM rollback r
 """

@@ -141,6 +141,9 @@ class BaselineActuator:
         longest = settle + 2 * max(every, sampler.interval.total_seconds())
         settling = Settling(settle=settle, windowed=isinstance(target, MetricsPage))
         while True:
+            if isinstance(target, MetricsPage):
+                # Else the window would begin and end with samples of the background, up to two intervals shorter.
+                await sampler.sample(step.target, target)
             window = timedelta(seconds=min(clock.monotonic() - started, longest))
             reading = await sampler.read(step.target, target, window=window)
             wrong = shortfalls(reading, baseline, step)

@@ -126,7 +126,7 @@ class Performance:
         async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
             supervising = group.create_task(bot.supervise())
             try:
-                await self._deploy()
+                await self.deploy()
                 await self._use(bot, session)
             finally:
                 self._screen.idle()
@@ -152,7 +152,8 @@ class Performance:
         for old in self._files.plans.glob("*.yaml"):
             old.unlink()
 
-    async def _deploy(self) -> None:
+    async def deploy(self) -> None:
+        """Measure the baseline, take the backup, deploy the faulty release, and wait until customers feel it."""
         estate, screen = self._estate, self._screen
         await estate.start_old()
         await estate.start_traffic(seconds=(self._patience + _SET_UP).total_seconds())

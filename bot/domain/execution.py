@@ -14,7 +14,7 @@ from bot.domain.plan import Step
 from bot.domain.run import SETTLED, Run, StepState
 
 MOST_INTERRUPTIONS = 10
-"""How often a step is begun again after its worker was lost; one that takes its worker down must not do so for ever."""
+"""How often a step is begun again after its worker was lost: one that takes its worker down must come to an end."""
 
 
 @dataclass(frozen=True)

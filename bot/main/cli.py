@@ -72,13 +72,18 @@ def serve() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    from bot.main import compose  # noqa: PLC0415 - `rollback --help` must not load every library
+    from bot.main import compose, heap  # noqa: PLC0415 - `rollback --help` must not load every library
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await compose.serve(settings, clock=SystemClock(), stop=stop, ready=_announce)
+
+    def ready(bot: Bot) -> None:
+        heap.settle()
+        _announce(bot)
+
+    await compose.serve(settings, clock=SystemClock(), stop=stop, ready=ready)
 
 
 def _announce(bot: Bot) -> None:

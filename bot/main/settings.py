@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     zone: str = "default"
     workers: int = Field(default=8, ge=1, le=200)
     lease: Duration = parse_duration("12s")
-    renew: Duration = parse_duration("2s")
+    renew: Duration = parse_duration("1s")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")
