@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
+from bot.domain.errors import StoreUnavailableError
 from handlers.console.core import Core
 from handlers.console.gate import COOKIE, SESSION_SECONDS, Gate
 from handlers.console.interactions import Interactions
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 SHOWN: Final = 200
+STORE_IS_AWAY: Final = (
+    "The bot's own store cannot be reached at the moment. Nothing was sent and nothing was changed. "
+    "Try again in a moment; rollbacks under way go on by themselves as soon as the store is back."
+)
 TYPES: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -237,6 +242,10 @@ def _guarded(handler: Handler) -> Handler:
             response = await handler(request)
         except PageError as refusal:
             response = web.json_response(refusal.answer(), status=refusal.status)
+        except StoreUnavailableError as away:
+            log.warning("The console's page cannot reach the store: %s", away)
+            told = PageError("store_unavailable", STORE_IS_AWAY, status=503)
+            response = web.json_response(told.answer(), status=told.status)
         except Exception:
             log.exception("The console's page failed at %s", request.path)
             error = PageError(

@@ -1,7 +1,7 @@
 """The bot, killed by itself at a chosen point of every step, once each: for tests of what a crash leaves.
 
-Usage: killing_bot.py MODE FOLDER. MODE is ``before`` (STARTED is written, the effect is not there) or ``after`` (the
-effect is there, its outcome is not written). FOLDER keeps a mark for each step that has had its crash, and
+Usage: killing_bot.py MODE FOLDER. MODE is ``before`` (STARTED is written, the effect is not there) or ``after``
+(the effect is there, its outcome is not written). FOLDER keeps a mark for each step that has had its crash, and
 ``calls.log`` with a line before and after each act.
 """
 

@@ -20,6 +20,7 @@ export function learn(me) {
 }
 
 export const userName = (id) => people.get(id) ?? (id === 'USLACKBOT' ? 'Console' : id);
+export const placeName = (id) => places.get(id) ?? id;
 const decode = (text) => text.replace(/&(lt|gt|amp);/g, (_, name) => ({ lt: '<', gt: '>', amp: '&' })[name]);
 const mention = (text) => h('span', { class: 'mention' }, text);
 
@@ -32,7 +33,7 @@ export function link(url, label) {
 function angle(content) {
   const [target, label] = content.split(/\|(.*)/s);
   if (target.startsWith('@')) return mention(`@${label || userName(target.slice(1))}`);
-  if (target.startsWith('#')) return mention(`#${label || places.get(target.slice(1)) || target.slice(1)}`);
+  if (target.startsWith('#')) return mention(`#${label || placeName(target.slice(1))}`);
   if (target.startsWith('!date^')) return moment(target, label);
   if (target.startsWith('!subteam^')) return mention(label || '@group');
   if (target.startsWith('!')) return mention(`@${label || target.slice(1)}`);
@@ -111,8 +112,10 @@ export function named(line) {
 
 export function standardOf(title, lines) {
   const bare = title.replace(/^\*(.*)\*$/, '$1');
-  if (!/^ROLLBACK [A-Z ]+$/.test(bare) || lines.length === 0) return null;
-  const kind = bare.slice(9).toLowerCase().replaceAll(' ', '-');
+  // A sign such as a check mark may stand before the words.
+  const found = /^(?:[^\w\s]+ )?ROLLBACK ([A-Z ]+)$/u.exec(bare);
+  if (!found || lines.length === 0) return null;
+  const kind = found[1].toLowerCase().replaceAll(' ', '-');
   return h('div', { class: `standard ${kind}` }, h('div', { class: 'standard-title' }, bare), lines.map((line) => h('div', {}, line)));
 }
 

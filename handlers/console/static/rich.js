@@ -1,6 +1,6 @@
 // rich_text blocks as DOM nodes (https://docs.slack.dev/reference/block-kit/blocks/rich-text-block).
 import { h, utc } from './dom.js';
-import { emoji, link, named, standardOf, userName } from './mrkdwn.js';
+import { emoji, link, named, placeName, standardOf, userName } from './mrkdwn.js';
 
 function part(element) {
   let node;
@@ -8,8 +8,9 @@ function part(element) {
   else if (element.type === 'link') node = link(element.url, element.text);
   else if (element.type === 'emoji') node = emoji(element.name);
   else if (element.type === 'user') node = h('span', { class: 'mention' }, `@${userName(element.user_id)}`);
+  else if (element.type === 'channel') node = h('span', { class: 'mention' }, `#${placeName(element.channel_id)}`);
   else if (element.type === 'date') node = h('time', { datetime: utc(element.timestamp).iso }, element.fallback ?? utc(element.timestamp).full);
-  else node = h('span', { class: 'mention' }, `@${element.range ?? element.usergroup_id ?? element.channel_id ?? ''}`);
+  else node = h('span', { class: 'mention' }, `@${element.range ?? element.usergroup_id ?? ''}`);
   const style = element.style ?? {};
   if (style.code) node = h('code', {}, node);
   if (style.bold) node = h('strong', {}, node);

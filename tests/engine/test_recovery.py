@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from bot.domain.errors import StoreUnavailableError
+from tests.support.engine import Lab
+from tests.support.fakes import meanwhile, until
+from tests.support.wires import Wire, no_trouble, outage
+
+
+async def test_a_lost_job_is_replaced(lab: Lab) -> None:
+    """A rollback whose job was lost is queued again, once in five seconds while nobody takes it."""
+    run = await lab.requested()
+    lab.jobs.queued.clear()
+    sweep = lab.sweep()
+    assert await sweep.once() == (run.id,)
+    assert lab.jobs.queued == [(run.id, "default")]
+    await lab.clock.advance(4.9)
+    assert await sweep.once() == ()
+    await lab.clock.advance(0.1)
+    assert await sweep.once() == (run.id,)
+
+
+async def test_who_works_is_left_alone(lab: Lab) -> None:
+    """A rollback that has a worker, or waits for people, is not queued."""
+    run = await lab.asked()
+    await lab.sql("UPDATE rollback SET wake_at = now() + interval '1 hour'")
+    sweep = lab.sweep()
+    assert await sweep.once() == ()
+    run = await lab.approve(run)
+    hold = await lab.hold(run)
+    assert await sweep.once() == ()
+    await hold.give_back(seen=run.seq, wake_at=None)
+    assert await sweep.once() == (run.id,)
+
+
+async def test_a_dead_owner_is_buried(lab: Lab) -> None:
+    """The lease of a worker that is known to be dead ends at once, and a new job is queued at once."""
+    run = await lab.requested()
+    sweep = lab.sweep(["worker-1"])
+    assert await sweep.once() == (run.id,)
+    await lab.runs.acquire(run.id, "worker-2")
+    assert await sweep.once() == ()
+    await lab.lapse(run)
+    await lab.runs.acquire(run.id, "worker-1")
+    assert await sweep.once() == (run.id,)
+    assert await lab.runs.owners() == ()
+
+
+async def test_a_carrier_that_fails(lab: Lab) -> None:
+    """A job that could not be queued is queued by the next sweep."""
+    run = await lab.requested()
+    sweep = lab.sweep()
+    lab.jobs.failure = StoreUnavailableError("away")
+    with pytest.raises(StoreUnavailableError):
+        await sweep.once()
+    lab.jobs.failure = None
+    assert await sweep.once() == (run.id,)
+
+
+async def test_the_sweep_never_ends(lab: Lab) -> None:
+    """Neither an outage of the store nor a fault ends the sweep; it looks every second."""
+    run = await lab.requested()
+    wire = Wire(lab.runs, trouble=outage())
+    sweep = lab.sweep(wire=wire)
+    lab.jobs.queued.clear()
+    async with meanwhile(sweep.run()) as sweeping:
+        await until(lambda: lab.clock.sleeping(1.0))
+        wire.trouble = no_trouble
+        lab.jobs.failure = ZeroDivisionError()
+        await lab.clock.advance(1)
+        await until(lambda: lab.clock.sleeping(1.0))
+        assert lab.jobs.queued == []
+        lab.jobs.failure = None
+        await lab.clock.advance(1)
+        await until(lambda: lab.jobs.queued == [(run.id, "default")])
+        sweeping.cancel()
