@@ -6,6 +6,7 @@ together, `Database.transaction` is used.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -23,6 +24,8 @@ APPLICATION_NAME = "rollback-bot"
 """How our sessions are called in ``pg_stat_activity``."""
 
 _DIALECTS = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+_ANSWER_SECONDS = 20.0
+"""How long a statement is waited for. The server ends one after 15 s; a server that is frozen ends nothing."""
 _LIMITS = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
@@ -116,6 +119,8 @@ def unavailable(where: str) -> Iterator[None]:
         psycopg.InterfaceError,
     ) as error:
         raise StoreUnavailableError(_words(where, error)) from error
+    except TimeoutError as error:
+        raise StoreUnavailableError(f"The store at {where} does not answer.") from error
     except sa_exc.TimeoutError as error:
         raise StoreUnavailableError(f"The store at {where} is busy: no connection was free in time.") from error
     except sa_exc.DBAPIError as error:
@@ -179,7 +184,7 @@ class Database:
             StoreUnavailableError: If the store cannot be reached; whether the statement took effect is unknown.
         """
         with unavailable(self.where):
-            async with self._engine.connect() as connection:
+            async with asyncio.timeout(_ANSWER_SECONDS), self._engine.connect() as connection:
                 result = await connection.execute(
                     statement, {key: _storable(value) for key, value in values.items()}
                 )

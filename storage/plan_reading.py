@@ -65,6 +65,7 @@ _FILLERS: dict[str, Any] = {
     "metrics": "-",
     "baseline": {"error_rate": 0, "p95": "0s"},
     "communication": {"escalation": [{"role": "-", "user": "U00"}]},
+    "verification": {"expected": "0s", "steps": []},
     "backups": [
         {"id": "-", "kind": "database", "target": "-", "location": "-", "taken_at": "2000-01-01T00:00:00Z"}
     ],

@@ -150,7 +150,7 @@ class BaselineActuator:
             now = clock.monotonic()
             settled = settling.update(now=now, window=reading.window, good=not wrong)
             words = _words(reading, baseline)
-            context.report(Progress(settled, settle, "seconds", words))
+            context.report(Progress(round(settled, 1), settle, "seconds", words))
             if not wrong and settled >= settle:
                 return Outcome(words, _facts(reading))
             if now - started + every > step.within.total_seconds():

@@ -22,6 +22,7 @@ __all__ = [
     "Audit",
     "Carrier",
     "Chat",
+    "ChatBusyError",
     "Clock",
     "ConflictError",
     "DocumentStore",
@@ -59,6 +60,18 @@ class TargetBusyError(RefusedError):
 
 class ConflictError(Exception):
     """The journal has moved on since the run was read: read it again and decide anew."""
+
+
+class ChatBusyError(Exception):
+    """The chat asks us to write less often; an edit was dropped, a later one shows the same and more.
+
+    Args:
+        retry_after: Seconds to wait before the next edit.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the chat takes no edit for {retry_after:g} s")
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -252,7 +265,12 @@ class Chat(Protocol):
     async def edit(
         self, run: Run, announcement: Announcement, ref: MessageRef, *, progress: dict[str, Progress]
     ) -> None:
-        """Bring a posted message up to date."""
+        """Bring a posted message up to date.
+
+        Raises:
+            ChatBusyError: If the chat asks us to write less often; nothing was changed.
+            RollbackError: If the message is gone.
+        """
         ...
 
     async def find(self, run: Run, announcement: Announcement, *, thread: MessageRef | None) -> MessageRef | None:

@@ -11,8 +11,8 @@ from bot.domain import ports
 from bot.domain.actuation import Progress
 from bot.domain.announcements import CARD, Announcement, Place, announcements
 from bot.domain.authority import Policy
-from bot.domain.errors import StoreUnavailableError
-from bot.domain.ports import MessageRef
+from bot.domain.errors import RollbackError, StoreUnavailableError
+from bot.domain.ports import ChatBusyError, MessageRef
 from bot.domain.run import Run
 from bot.engine.settings import EngineSettings
 
@@ -27,6 +27,7 @@ class _Memory:
     """What this process knows of a rollback's messages; all of it can be lost."""
 
     shown: object = None
+    refreshed: int = 0
     edited_at: float = float("-inf")
     doubted: dict[str, float] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
@@ -69,14 +70,13 @@ class Announcer:
         self._memory: dict[str, _Memory] = {}
         self._dirty: set[str] = {_EVERYTHING}
         self._news = asyncio.Event()
-        self._group: asyncio.TaskGroup | None = None
         self._busy: set[str] = set()
+        self._timers: dict[str, float] = {}
 
     async def run(self) -> None:
         """Keep the chat in line until cancelled."""
         self._news.set()
         async with asyncio.TaskGroup() as group:
-            self._group = group
             group.create_task(self._listen())
             while True:
                 await self._news.wait()
@@ -85,12 +85,19 @@ class Announcer:
 
     async def refresh(self, rollback_id: str) -> None:
         """Show the card again as the journal has it, whatever was done to it."""
-        self._memory.pop(rollback_id, None)
+        memory = self._memory.setdefault(rollback_id, _Memory())
+        memory.shown, memory.refreshed = None, memory.refreshed + 1
         self._touch(rollback_id)
 
     async def _listen(self) -> None:
-        async for rollback_id in self._runs.changed():
-            self._touch(rollback_id)
+        while True:
+            try:
+                async for rollback_id in self._runs.changed():
+                    self._touch(rollback_id)
+            except StoreUnavailableError as error:
+                _log.warning("the announcer cannot hear of changes: %s", error)
+            await self._clock.sleep(_RETRY)
+            self._touch(_EVERYTHING)
 
     def _touch(self, rollback_id: str) -> None:
         self._dirty.add(rollback_id)
@@ -129,11 +136,17 @@ class Announcer:
             self._news.set()
 
     def _later(self, group: asyncio.TaskGroup, rollback_id: str, pause: float) -> None:
-        async def touch() -> None:
-            await self._clock.sleep(pause)
-            self._touch(rollback_id)
+        """Come back after the pause; of several timers of a rollback the earliest is enough."""
+        at = self._clock.monotonic() + pause
+        if self._timers.get(rollback_id, float("inf")) > at:
+            self._timers[rollback_id] = at
+            group.create_task(self._after(rollback_id, at, pause))
 
-        group.create_task(touch())
+    async def _after(self, rollback_id: str, at: float, pause: float) -> None:
+        await self._clock.sleep(pause)
+        if self._timers.get(rollback_id) == at:
+            del self._timers[rollback_id]
+            self._touch(rollback_id)
 
     async def sync(self, rollback_id: str) -> float | None:
         """Post what is missing and bring the card up to date.
@@ -141,7 +154,11 @@ class Announcer:
         Returns:
             Seconds after which to come back, None if all is said.
         """
-        run = await self._runs.load(rollback_id)
+        try:
+            run = await self._runs.load(rollback_id)
+        except (KeyError, RollbackError) as error:
+            _log.warning("%s cannot be announced, it cannot be read: %s", rollback_id, error)
+            return None
         progress = await self._board.read(rollback_id)
         posted = await self._ledger.all(rollback_id)
         memory = self._memory.setdefault(rollback_id, _Memory())
@@ -154,8 +171,6 @@ class Announcer:
                 pause = _sooner(pause, wait)
                 if wait is not None and wanted.place is not Place.DIRECT:
                     break  # what comes later must not overtake it
-                if wanted == CARD:
-                    memory.shown, memory.edited_at = _appearance(run, progress), self._clock.monotonic()
             if wanted == CARD:
                 card = ref
         if card is not None:
@@ -172,28 +187,33 @@ class Announcer:
     ) -> tuple[MessageRef | None, float | None]:
         if memory.failures.get(wanted.key, 0) >= _DIRECT_TRIES:
             return None, None
-        thread = card if wanted.place is Place.THREAD else None
         first, ref = await self._ledger.claim(run.id, wanted.key)
         if ref is not None:
             return ref, None
-        if not first:
-            now = self._clock.monotonic()
-            since = memory.doubted.setdefault(wanted.key, now)
-            if now - since < self._settings.doubt.total_seconds():
-                return None, self._settings.doubt.total_seconds()
-            ref = await self._chat.find(run, wanted, thread=thread)
-        if ref is None:
-            try:
+        if not first and self._may_be_on_its_way(wanted, memory):
+            return None, self._settings.doubt.total_seconds()
+        thread = card if wanted.place is Place.THREAD else None
+        try:
+            if not first:
+                ref = await self._chat.find(run, wanted, thread=thread)
+            if ref is None:
                 ref = await self._chat.post(run, wanted, thread=thread, progress=progress)
-            except Exception:
-                if wanted.place is not Place.DIRECT:
-                    raise
-                # Somebody who cannot be reached directly must not keep the others from being told.
-                memory.failures[wanted.key] = memory.failures.get(wanted.key, 0) + 1
-                _log.exception("%s: %s could not be told", run.id, wanted.user)
-                return None, _RETRY
+                if wanted == CARD:
+                    memory.shown, memory.edited_at = _appearance(run, progress), self._clock.monotonic()
+        except Exception:
+            if wanted.place is not Place.DIRECT:
+                raise
+            # Somebody who cannot be reached directly must not keep the others from being told.
+            memory.failures[wanted.key] = memory.failures.get(wanted.key, 0) + 1
+            _log.exception("%s: %s could not be told", run.id, wanted.user)
+            return None, _RETRY
         await self._ledger.posted(run.id, wanted.key, ref)
         return ref, None
+
+    def _may_be_on_its_way(self, wanted: Announcement, memory: _Memory) -> bool:
+        """Return whether somebody who claimed the message, maybe we ourselves, may still be about to post it."""
+        now = self._clock.monotonic()
+        return now - memory.doubted.setdefault(wanted.key, now) < self._settings.doubt.total_seconds()
 
     async def _edit(
         self, run: Run, card: MessageRef, progress: dict[str, Progress], memory: _Memory
@@ -205,9 +225,19 @@ class Announcer:
         if wait > 0:
             return wait
         memory.edited_at = self._clock.monotonic()
-        await self._chat.edit(run, CARD, card, progress=progress)
-        memory.shown = appearance
-        return None
+        refreshed = memory.refreshed
+        try:
+            await self._chat.edit(run, CARD, card, progress=progress)
+        except ChatBusyError as busy:
+            return busy.retry_after
+        except RollbackError as error:
+            # Trying again does not help: somebody deleted the card. The next change is tried all the same.
+            _log.warning("%s: %s", run.id, error)
+        if memory.refreshed == refreshed:
+            memory.shown = appearance
+            return None
+        # Somebody changed the card while it was being edited: it is edited once more.
+        return self._settings.card_interval.total_seconds()
 
 
 def _appearance(run: Run, progress: Mapping[str, Progress]) -> object:

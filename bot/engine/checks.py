@@ -15,6 +15,7 @@ from bot.domain.inventory import Inventory
 from bot.domain.plan import Step
 from bot.domain.run import Run
 from bot.domain.times import in_words
+from bot.engine import outside
 from bot.engine.drift import difference
 from bot.engine.settings import EngineSettings
 
@@ -84,13 +85,15 @@ class Checks:
     async def _step(self, step: Step, context: Context, limit: asyncio.Semaphore) -> tuple[Check, ...]:
         async with limit:
             try:
-                async with asyncio.timeout(self._settings.check_timeout.total_seconds()):
-                    return await self._registry.actuator(step).check(step, context)
-            except TimeoutError:
+                looking = self._registry.actuator(step).check(step, context)
+                found = await outside.call(looking, limit=self._settings.check_timeout)
+                return tuple(outside.check(check) for check in found)
+            except outside.NoAnswerError:
                 words = f"no answer within {in_words(self._settings.check_timeout)}. Nothing was changed."
                 return (Check(_subject(step), Verdict.FAIL, words, "See whether the target is reachable."),)
             except RollbackError as error:
-                return (Check(_subject(step), Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution),)
+                failed = Check(_subject(step), Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution)
+                return (outside.check(failed),)
             except Exception as error:  # noqa: BLE001 - an actuator of somebody else's may raise anything
                 _log.exception("the check of step %s failed", step.id)
                 words = f"the check itself failed ({type(error).__name__}). Nothing was changed."
@@ -98,8 +101,8 @@ class Checks:
 
     async def _read(self, run: Run) -> criteria.Reading:
         try:
-            async with asyncio.timeout(self._settings.check_timeout.total_seconds()):
-                return await self._metrics.read(run.plan.metrics, window=self._settings.metrics_window)
+            reading = self._metrics.read(run.plan.metrics, window=self._settings.metrics_window)
+            return await outside.call(reading, limit=self._settings.check_timeout)
         except Exception:  # noqa: BLE001 - no data is an answer of its own
             _log.exception("the metrics of %s could not be read", run.plan.metrics)
             return criteria.Reading(source=run.plan.metrics)
@@ -135,8 +138,6 @@ def _findings(found: Iterable[Check]) -> tuple[CheckFinding, ...]:
     unique = dict.fromkeys(found)
     ordered = sorted(unique, key=lambda check: _ORDER.index(check.verdict))
     return tuple(
-        CheckFinding(
-            subject=check.subject, verdict=check.verdict, words=check.words.strip(), resolution=check.resolution
-        )
+        CheckFinding(subject=check.subject, verdict=check.verdict, words=check.words, resolution=check.resolution)
         for check in ordered
     )

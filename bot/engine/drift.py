@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from bot.domain import ports
 from bot.domain.errors import PlanInvalidError, PlanUnavailableError
 from bot.domain.inventory import Inventory
+from bot.domain.plan import Plan
 from bot.domain.run import Run
 
+_log = logging.getLogger(__name__)
 _SHOWN = 6
 
 
@@ -20,15 +23,23 @@ async def difference(run: Run, *, plans: ports.PlanSource, inventory: Inventory)
         return ("the plan is gone",)
     except PlanInvalidError as error:
         return (f"the plan is unusable now: {error.problems[0] if error.problems else error.brief}",)
-    lines: list[str] = []
-    if plan.digest() != run.plan.digest():
-        lines += _compare("plan", run.plan.model_dump(mode="json"), plan.model_dump(mode="json"))
+    except Exception as error:  # noqa: BLE001 - a plan that cannot be read now is not the plan that was approved
+        _log.exception("the plan of %s could not be read again", run.plan.change)
+        return (f"the plan cannot be read now ({type(error).__name__})",)
     current = inventory.only(run.plan.all_targets())
-    if current.digest() != run.inventory.digest():
-        lines += _compare("inventory", run.inventory.model_dump(mode="json"), current.model_dump(mode="json"))
+    lines = [*_differences("plan", run.plan, plan), *_differences("inventory", run.inventory, current)]
     if len(lines) > _SHOWN:
         lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
     return tuple(lines)
+
+
+def _differences(what: str, before: Plan | Inventory, after: Plan | Inventory) -> list[str]:
+    """Return what is different. The digests decide: to Python 1 and True are equal, to a target they are not."""
+    old, new = before.digest(), after.digest()
+    if old == new:
+        return []
+    lines = _compare(what, before.model_dump(mode="json"), after.model_dump(mode="json"))
+    return lines or [f"{what}: digest {old[:12]} → {new[:12]}"]
 
 
 def _compare(path: str, before: Any, after: Any) -> list[str]:

@@ -5,23 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 
-from bot.domain import events, execution, ports, records
+from bot.domain import events, execution, ports
 from bot.domain.actuation import Registry, Verdict
 from bot.domain.announcements import ask_of
 from bot.domain.authority import Policy, approving_roles
-from bot.domain.errors import LeaseLostError, RollbackError, StoreUnavailableError
+from bot.domain.errors import LeaseLostError, StoreUnavailableError
 from bot.domain.inventory import Inventory
+from bot.domain.lifecycle import State
+from bot.domain.run import Run
+from bot.domain.times import in_words
+from bot.engine import outside
 from bot.engine.books import Books
 from bot.engine.checks import Checks
+from bot.engine.closing import Closing
 from bot.engine.drift import difference
-from bot.engine.journal import Hold
+from bot.engine.journal import Hold, ended, unchanged
 from bot.engine.settings import EngineSettings
 from bot.engine.steps import StepRunner
 
 _log = logging.getLogger(__name__)
-_RECORDS_RETRY = timedelta(seconds=5)
+_Fact = (
+    execution.Expire
+    | execution.Hold
+    | execution.Resume
+    | execution.Abort
+    | execution.BeginVerification
+    | execution.Complete
+)
 
 
 @dataclass(frozen=True)
@@ -64,21 +76,34 @@ class Executor:
         self._world = world
 
     async def advance(self, rollback_id: str) -> None:
-        """Advance a rollback as far as it goes without a person. Called twice, the second call returns at once."""
+        """Advance a rollback as far as it goes without a person. Called twice, the second call returns at once.
+
+        When it is cancelled, running actuators are stopped, an outcome that is being written is written, and the
+        lease is given back, so that another worker goes on at once.
+        """
         world = self._world
+        asked_at = world.clock.monotonic()
         try:
             taken = await world.runs.acquire(rollback_id, world.settings.owner)
-        except StoreUnavailableError:
-            _log.warning("%s: the store cannot be reached; the sweep tries again", rollback_id)
+        except StoreUnavailableError as error:
+            _log.warning("%s: the store cannot be reached; the sweep tries again (%s)", rollback_id, error)
             return
         if taken is None:
             return
         lease, run = taken
-        hold = Hold(world.runs, lease, run, clock=world.clock, settings=world.settings)
+        hold = Hold(world.runs, lease, run, asked_at=asked_at, clock=world.clock, settings=world.settings)
         try:
-            await _Drive(world, hold).to_rest()
+            await self._advance(hold)
+        except asyncio.CancelledError:
+            await ended(asyncio.ensure_future(hold.abandon()))  # noqa: TID251 - awaited right here
+            raise
+
+    async def _advance(self, hold: Hold) -> None:
+        try:
+            await _Drive(self._world, hold).to_rest()
         except* LeaseLostError as lost:
-            _log.warning("%s: the lease is lost, everything was stopped: %s", rollback_id, lost.exceptions[0])
+            reason = outside.leaves(lost)[0]
+            _log.warning("%s: the lease is lost, everything was stopped: %s", hold.run.id, reason)
 
 
 class _Drive:
@@ -86,7 +111,7 @@ class _Drive:
         self._world = world
         self._hold = hold
         self._running: set[str] = set()
-        self._incident = asyncio.Lock()
+        self._closing = Closing(hold, books=world.books, clock=world.clock, settings=world.settings)
         self._steps = StepRunner(
             hold, registry=world.registry, board=world.board, clock=world.clock, settings=world.settings
         )
@@ -95,6 +120,8 @@ class _Drive:
         """Act until nothing is left to do without a person; the lease is given back."""
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(self._hold.keep())
+            if self._hold.run.state in (State.EXECUTING, State.HELD, State.VERIFYING):
+                self._closing.open_beside(group)  # whoever began may have died before
             while not await self._act(group):
                 pass
             keeping.cancel()
@@ -103,28 +130,35 @@ class _Drive:
         """Do the next thing; return whether the lease was given back."""
         hold = self._hold
         hold.news.clear()
-        now = self._world.clock.now()
-        action = execution.next_action(hold.run, now=now, running=self._running)
+        run, now = hold.run, self._world.clock.now()
+        action = execution.next_action(run, now=now, running=self._running)
         match action:
             case execution.Done():
-                return await hold.give_back(wake_at=None)
+                return await self._rest(run)
             case execution.Wait():
-                return await hold.give_back(wake_at=action.until)
+                return await self._rest(run, wake_at=action.until)
             case execution.Await():
                 await hold.news.wait()
             case execution.RunSteps():
-                self._start(group, action)
+                self._start(group, run, action)
             case execution.CheckPlan():
-                await self._check()
+                await self._check(run)
             case execution.BeginExecution():
-                await self._begin(group)
+                await self._begin(run, group)
             case execution.WriteRecords():
-                return await self._close()
+                return await self._closing.close(run)
             case _:
-                await hold.write(self._fact(action))
+                await hold.write(self._fact(action), still=unchanged(run))
         return False
 
-    def _fact(self, action: execution.Action) -> events.AnyEvent:
+    async def _rest(self, run: Run, *, wake_at: datetime | None = None) -> bool:
+        """Give the lease back, as soon as nothing that needs it is under way."""
+        if self._closing.opening:
+            await self._hold.news.wait()
+            return False
+        return await self._hold.give_back(seen=run.seq, wake_at=wake_at)
+
+    def _fact(self, action: _Fact) -> events.AnyEvent:
         now, owner = self._world.clock.now(), self._world.settings.owner
         match action:
             case execution.Expire():
@@ -137,30 +171,29 @@ class _Drive:
                 return events.Aborted(at=now, who=action.who, why=action.reason)
             case execution.BeginVerification():
                 return events.VerificationBegan(at=now, who=owner, why="all phases are done")
-            case execution.Complete():
+            case _:  # Complete; the type checker holds that nothing else comes here
                 return events.Completed(at=now, who=owner, why="every probe is green")
-            case _:
-                raise AssertionError(f"no fact follows from {action!r}")
 
-    def _start(self, group: asyncio.TaskGroup, action: execution.RunSteps) -> None:
+    def _start(self, group: asyncio.TaskGroup, run: Run, action: execution.RunSteps) -> None:
         for step in (*action.observe_first, *action.start):
             self._running.add(step)
-            group.create_task(self._step(step, in_doubt=step in action.observe_first))
+            group.create_task(self._step(run, step, in_doubt=step in action.observe_first))
 
-    async def _step(self, step: str, *, in_doubt: bool) -> None:
+    async def _step(self, run: Run, step: str, *, in_doubt: bool) -> None:
         try:
-            await self._steps.carry_out(step, in_doubt=in_doubt)
+            await self._steps.carry_out(run, step, in_doubt=in_doubt)
         finally:
             self._running.discard(step)
             self._hold.news.set()
 
-    async def _check(self) -> None:
-        hold, world = self._hold, self._world
-        if hold.run.last(events.CheckingBegan) is None:
+    async def _check(self, run: Run) -> None:
+        world = self._world
+        if run.last(events.CheckingBegan) is None:
             began = events.CheckingBegan(
                 at=world.clock.now(), who=world.settings.owner, why="the rollback was requested"
             )
-            await hold.write(began)
+            await self._hold.write(began, still=unchanged(run))
+            return
         checks = Checks(
             registry=world.registry,
             plans=world.plans,
@@ -170,88 +203,61 @@ class _Drive:
             clock=world.clock,
             settings=world.settings,
         )
-        checked = await checks.look(hold.run)
-        await hold.write(checked)
+        checked = await checks.look(run)
+        if await self._hold.write(checked, still=unchanged(run)):
+            await self._conclude_checks(self._hold.run, checked)
+
+    async def _conclude_checks(self, run: Run, checked: events.Checked) -> None:
         blocking = [finding for finding in checked.findings if finding.verdict is Verdict.FAIL]
         if blocking:
             first = blocking[0]
-            more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
-            why = f"{first.subject}: {first.words}{more} {first.resolution} Nothing was changed."
-            await hold.write(events.Refused(at=world.clock.now(), who=world.settings.owner, why=why))
-            return
-        await hold.write(self._asking())
+            parts = [f"{first.subject}: {first.words}", first.resolution]
+            if len(blocking) > 1:
+                parts.append(f"{len(blocking) - 1} more checks failed, see the thread")
+            why = " ".join(f"{part.rstrip('.')}." for part in (*parts, "Nothing was changed") if part)
+            await self._refuse(run, why)
+        else:
+            await self._hold.write(self._asking(run), still=unchanged(run))
 
-    def _asking(self) -> events.AuthorityAsked:
-        hold, world = self._hold, self._world
+    async def _refuse(self, run: Run, why: str) -> None:
+        world = self._world
+        refused = events.Refused(at=world.clock.now(), who=world.settings.owner, why=why)
+        await self._hold.write(refused, still=unchanged(run))
+
+    def _asking(self, run: Run) -> events.AuthorityAsked:
+        world = self._world
         now = world.clock.now()
-        roles, why = approving_roles(world.policy, ask_of(hold.run), now=now)
-        names = [
-            p.name for p in world.policy.holders(roles, service=hold.run.plan.service) if p.id != hold.run.requester
-        ]
+        roles, why = approving_roles(world.policy, ask_of(run), now=now)
+        names = [p.name for p in world.policy.holders(roles, service=run.plan.service) if p.id != run.requester]
         return events.AuthorityAsked(
             at=now,
             who=world.settings.owner,
             why="all preconditions hold",
             expires_at=now + world.policy.approval_valid,
-            plan_digest=hold.run.plan.digest(),
-            targets_digest=hold.run.inventory.digest(),
+            plan_digest=run.plan.digest(),
+            targets_digest=run.inventory.digest(),
             who_may=f"{', '.join(names) or 'nobody'} ({why})",
         )
 
-    async def _begin(self, group: asyncio.TaskGroup) -> None:
-        hold, world = self._hold, self._world
-        authorised: events.Authorised = hold.run.last(events.Authorised)
-        changes = await difference(hold.run, plans=world.plans, inventory=world.inventory)
-        bound = (authorised.plan_digest, authorised.targets_digest)
-        if changes or bound != (hold.run.plan.digest(), hold.run.inventory.digest()):
-            why = f"the approval is void, the plan or its targets changed: {'; '.join(changes)}. Nothing was run."
-            await hold.write(events.Refused(at=world.clock.now(), who=world.settings.owner, why=why))
-            return
-        await hold.write(
-            events.ExecutionBegan(at=world.clock.now(), who=authorised.who, why=authorised.why),
-        )
-        group.create_task(self._open_incident())
-
-    async def _open_incident(self) -> None:
-        """Open the incident beside the first steps; whatever goes wrong is made good when the books are closed."""
-        try:
-            await self._ensure_incident()
-        except (RollbackError, StoreUnavailableError) as error:
-            _log.warning("%s: the incident could not be opened yet: %s", self._hold.run.id, error)
-
-    async def _ensure_incident(self) -> None:
+    async def _begin(self, run: Run, group: asyncio.TaskGroup) -> None:
         world = self._world
-        async with self._incident:
-            if self._hold.run.last(events.IncidentOpened):
-                return
-            run = self._hold.run
-            number = await world.books.open(run)
-            why = f"the deployment of {run.plan.change} degraded {run.plan.service}"
-            opened = events.IncidentOpened(at=world.clock.now(), who=world.settings.owner, why=why, incident=number)
-            await self._hold.write(opened, insist=True)
+        authorised: events.Authorised = run.last(events.Authorised)
+        void = await self._why_void(run, authorised)
+        if void:
+            await self._refuse(run, f"the approval is void, {void}. Nothing was run.")
+            return
+        began = events.ExecutionBegan(at=world.clock.now(), who=authorised.who, why=authorised.why)
+        if await self._hold.write(began, still=unchanged(run)):
+            self._closing.open_beside(group)
 
-    async def _close(self) -> bool:
-        """Write the records; when they cannot be written now, come back later. Return whether to rest."""
-        hold, world = self._hold, self._world
-        owner = world.settings.owner
-        try:
-            await self._ensure_incident()
-            if hold.run.last(events.ReviewScheduled) is None:
-                end = hold.run.completed_at or hold.run.history[-1].at
-                review = records.review_time(end, working_days=hold.run.plan.review_after_days)
-                why = f"{hold.run.plan.review_after_days} working days after the rollback"
-                await hold.write(events.ReviewScheduled(at=world.clock.now(), who=owner, why=why, review_at=review))
-            numbers = await world.books.close(hold.run)
-        except (RollbackError, StoreUnavailableError) as error:
-            _log.warning("%s: the records could not be written, trying again: %s", hold.run.id, error)
-            return await hold.give_back(wake_at=world.clock.now() + _RECORDS_RETRY)
-        await hold.write(
-            events.Closed(
-                at=world.clock.now(),
-                who=owner,
-                why="the records are written and linked",
-                incident=numbers.incident,
-                problem=numbers.problem,
-            )
-        )
-        return False
+    async def _why_void(self, run: Run, authorised: events.Authorised) -> str:
+        """Return why the approval does not permit to begin now; empty if it does."""
+        valid = self._world.policy.approval_valid
+        if self._world.clock.now() >= authorised.at + valid:
+            return f"no worker could begin within {in_words(valid)} of it"
+        changes = await difference(run, plans=self._world.plans, inventory=self._world.inventory)
+        bound = (authorised.plan_digest, authorised.targets_digest)
+        if changes or bound != (run.plan.digest(), run.inventory.digest()):
+            what = "; ".join(changes) or "it was given for another plan or other targets"
+            return f"the plan or its targets changed: {what}"
+        return ""

@@ -60,12 +60,16 @@ class Sweep:
             await self._runs.bury(dead)
         due = await self._runs.due()
         now = self._clock.monotonic()
-        # A job that is queued already is not queued again every second while all workers are busy.
-        self._queued = {key: at for key, at in self._queued.items() if now - at < _AGAIN_AFTER}
-        found = []
-        for rollback_id, zone in due:
-            if rollback_id not in self._queued:
-                self._queued[rollback_id] = now
-                await self._carrier.defer(rollback_id, zone)
-                found.append(rollback_id)
-        return tuple(found)
+        # A job that is queued already is not queued again every second while all workers are busy. What is not due
+        # any more was taken: when it is due again its worker died, and nobody waits.
+        self._queued = {
+            key: at for key, _ in due if now - (at := self._queued.get(key, float("-inf"))) < _AGAIN_AFTER
+        }
+        return tuple([rollback_id for rollback_id, zone in due if await self._queue(rollback_id, zone, now)])
+
+    async def _queue(self, rollback_id: str, zone: str, now: float) -> bool:
+        if rollback_id in self._queued:
+            return False
+        await self._carrier.defer(rollback_id, zone)
+        self._queued[rollback_id] = now
+        return True

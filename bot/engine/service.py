@@ -109,7 +109,7 @@ class Service:
         await self._refuse_repetition(change, actor)
         plan = await self._plan(change, actor)
         inventory = self._inventory.only(plan.all_targets())
-        event = events.Requested(at=self._clock.now(), who=actor.user, why=reason or "no reason given")
+        event = events.Requested(at=self._clock.now(), who=actor.user, why=_given(reason))
         try:
             run = await self._runs.create(plan, inventory, event, locks=plan.targets())
         except ports.TargetBusyError as error:
@@ -171,8 +171,10 @@ class Service:
                 await self._refuse(actor, "rollback.decide", error, run)
             if run.state is not State.HELD or run.state_seq != version:
                 await self._refuse(actor, "rollback.decide", self._stale(run), run)
-            if run.status(step).state is not StepState.HELD:
-                error = RefusedError(f"Step {step} has been decided already: {run.status(step).words}.")
+            status = run.status(step)
+            if status.state is not StepState.HELD:
+                words = f"Step {step[:80]} does not wait for a decision: it is {status.state.value}. {status.words}"
+                error = RefusedError(words.strip(), untouched="Your click changed nothing.")
                 await self._refuse(actor, "rollback.decide", error, run)
             event = events.Decided(
                 at=self._clock.now(),
@@ -229,7 +231,7 @@ class Service:
     async def _tell_change_managers(self, change: str, actor: Actor, error: RollbackError) -> None:
         users = [p.id for p in self._policy.holders((Role.CHANGE_MANAGER,), service="")]
         text = (
-            f"<@{actor.user}> asked to roll back {change}, and there is no usable rollback plan: {error.brief} "
+            f"<@{actor.user}> asked to roll back {change}. {error.brief} "
             "Nothing runs without a documented plan. Please provide one, or decide on a forward-fix."
         )
         try:

@@ -13,12 +13,14 @@ class EngineSettings:
     Attributes:
         owner: Name of this process for leases, unique among all that ever lived.
         lease: How long a worker may be silent before another takes over. 12 s lets a restart of the store of 10 s
-            pass without stopping a healthy actuator, and a takeover still happens within 15 s.
+            pass without stopping a healthy actuator, even if it begins just before a renewal (10 s + `renew` +
+            `retry_store` < 12 s), and a takeover still happens within 15 s.
         renew: Interval of renewals; several may fail before the lease is in danger.
         sweep: Interval at which every process looks for rollbacks that want a worker; finding one costs an indexed
             query, and this bounds how long a lost job is missed.
         retry_store: Pause before a write to an unreachable store is tried again.
         check_timeout: How long one actuator may look before its answer counts as unknown.
+        records_timeout: How long opening or closing the records may take before it is tried again.
         card_interval: At most one edit of a card in this time; Slack allows about one a second.
         doubt: How long a claimed message may be on its way before somebody else looks for it.
         metrics_window: The window over which the metrics are read at the checks.
@@ -27,10 +29,11 @@ class EngineSettings:
 
     owner: str
     lease: timedelta = timedelta(seconds=12)
-    renew: timedelta = timedelta(seconds=2)
+    renew: timedelta = timedelta(seconds=1)
     sweep: timedelta = timedelta(seconds=1)
     retry_store: timedelta = timedelta(milliseconds=500)
     check_timeout: timedelta = timedelta(seconds=30)
+    records_timeout: timedelta = timedelta(seconds=30)
     card_interval: timedelta = timedelta(seconds=1)
     doubt: timedelta = timedelta(seconds=3)
     metrics_window: timedelta = timedelta(minutes=1)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 import psycopg
@@ -116,18 +116,32 @@ def build_registry(source: actuators.metrics.MetricsSource) -> Registry:
     )
 
 
+@dataclass(frozen=True)
+class Store:
+    """The bot's store.
+
+    Attributes:
+        url: Its address, password included: not for logs.
+        embedded: The server, if it is the bot's own.
+    """
+
+    url: str = field(repr=False)
+    embedded: EmbeddedPostgres | None
+
+
 @asynccontextmanager
-async def store_url(settings: Settings, clock: Clock) -> AsyncIterator[str]:
-    """Yield the address of the store, starting the embedded server if none is configured."""
+async def open_store(settings: Settings, clock: Clock) -> AsyncIterator[Store]:
+    """Yield the store, starting the embedded server if none is configured."""
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        yield Store(settings.database_url.get_secret_value(), None)
         return
-    async with EmbeddedPostgres(settings.data_dir / "postgres", clock=clock) as server:
+    embedded = EmbeddedPostgres(settings.data_dir / "postgres", clock=clock)
+    async with embedded as server:
         async with await psycopg.AsyncConnection.connect(server.url("postgres"), autocommit=True) as connection:
             found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_DATABASE])
             if await found.fetchone() is None:
                 await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
-        yield server.url(_DATABASE)
+        yield Store(server.url(_DATABASE), embedded)
 
 
 async def serve(
@@ -152,9 +166,9 @@ async def serve(
     """
     site = read_site(settings)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(store_url(settings, clock))
-        await upgrade(url)
-        database = Database(url)
+        store = await stack.enter_async_context(open_store(settings, clock))
+        await upgrade(store.url)
+        database = Database(store.url)
         stack.push_async_callback(database.close)
         source = actuators.metrics.MetricsSource(site.inventory.metrics, clock=clock)
         registry = amend(build_registry(source))
@@ -162,7 +176,7 @@ async def serve(
             settings,
             site,
             stack,
-            url=url,
+            store=store,
             database=database,
             source=source,
             registry=registry,
@@ -177,7 +191,7 @@ async def _run(
     site: Site,
     stack: AsyncExitStack,
     *,
-    url: str,
+    store: Store,
     database: Database,
     source: actuators.metrics.MetricsSource,
     registry: Registry,
@@ -196,7 +210,7 @@ async def _run(
     session = await stack.enter_async_context(aiohttp.ClientSession())
     client = chat.web_client(how, seat=None if settings.speaks_slack else seat, session=session)
     speaker = slack.SlackChat(client, ops_channel=settings.ops_channel, policy=site.policy, clock=clock)
-    jobs = make_app(url, clock=clock)
+    jobs = make_app(store.url, clock=clock)
     await stack.enter_async_context(jobs.open_async())
     carrier = ProcrastinateCarrier(jobs)
     service = Service(
@@ -231,6 +245,8 @@ async def _run(
             group.create_task(announcer.run()),
             group.create_task(sweep.run()),
         ]
+        if store.embedded is not None:
+            background.append(group.create_task(store.embedded.keep()))
         ready(Bot(service=service, seat=seat, site=site, register=register, runs=runs, metrics=source))
         await run_worker(
             jobs, zone=settings.zone, concurrency=settings.workers, handler=executor.advance, stop=stop, clock=clock

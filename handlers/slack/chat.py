@@ -34,18 +34,6 @@ _SKEW: Final = timedelta(minutes=5)
 _GONE: Final = frozenset({"message_not_found", "cant_update_message", "channel_not_found", "edit_window_closed"})
 
 
-class ChatBusyError(Exception):
-    """Slack asks us to write less often; the edit was dropped, a later one shows the same and more.
-
-    Args:
-        retry_after: Seconds to wait before the next edit.
-    """
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(f"Slack takes no edit for {retry_after:g} s")
-        self.retry_after = retry_after
-
-
 class MessageGoneError(RollbackError):
     """A message cannot be edited any more: somebody deleted it, or the bot is not in the channel any more."""
 
@@ -115,7 +103,7 @@ class SlackChat:
         """
         left = self._no_edit_before - self._clock.monotonic()
         if left > 0:
-            raise ChatBusyError(left)
+            raise ports.ChatBusyError(left)
         message = self._render(run, announcement, progress)
         try:
             await self._client.chat_update(
@@ -247,7 +235,7 @@ class SlackChat:
         if error.response.status_code == _TOO_MANY or error_code(error) in {"ratelimited", "rate_limited"}:
             wait = _seconds(error.response.headers)
             self._no_edit_before = self._clock.monotonic() + wait
-            return ChatBusyError(wait)
+            return ports.ChatBusyError(wait)
         if error_code(error) in _GONE:
             return MessageGoneError(
                 f"The message {announcement.key!r} of {run.id} cannot be edited any more ({error_code(error)}).",

@@ -33,6 +33,7 @@ from storage.embedded.processes import alive, serves, spawn
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.01
+_WATCH_SECONDS = 1.0
 _START_SECONDS = 120.0  # recovery after a crash replays at most max_wal_size
 _ENDINGS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0), (signal.SIGKILL, 5.0))  # fast, immediate, last resort
 _LAST_WORDS_SECONDS = 2.0
@@ -86,6 +87,19 @@ class EmbeddedPostgres:
             if not held:
                 self._folder.release()
             raise
+
+    async def keep(self) -> None:
+        """Start the server again whenever it ends, until cancelled: killed for want of memory, or by a mistake."""
+        while True:
+            await self._clock.sleep(_WATCH_SECONDS)
+            running = read_pid_file(self._folder.data)
+            if running is not None and await asyncio.to_thread(serves, running.pid, self._folder.data):
+                continue
+            _log.warning("the bot's PostgreSQL has ended and is started again")
+            try:
+                await self.start()
+            except EmbeddedPostgresError as error:
+                _log.error("the bot's PostgreSQL cannot be started, trying again: %s", error)
 
     async def stop(self) -> None:
         """Stop the server of this folder, if one runs, and give the folder back.

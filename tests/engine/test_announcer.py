@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.domain import ports
 from bot.domain.actuation import Progress
 from bot.domain.announcements import Place, announcements
 from bot.domain.errors import RollbackError
@@ -160,6 +161,48 @@ async def test_the_card_is_edited_at_most_once_a_second(lab: Lab) -> None:
     await lab.clock.advance(9)
     assert await announcer.sync(run.id) is None
     assert lab.chat.edits == [run.seq]
+
+
+async def test_a_busy_chat_gets_a_later_edit(lab: Lab) -> None:
+    """An edit that the chat has no room for is made up for when it has, with what is true then."""
+    run = await lab.requested()
+    announcer = lab.announcer()
+    await announcer.sync(run.id)
+    await noted(lab, run)
+    await lab.clock.advance(1)
+
+    async def busy(what: str) -> None:
+        if what.startswith("edit"):
+            raise ports.ChatBusyError(7.0)
+
+    lab.chat.trouble = busy
+    assert await announcer.sync(run.id) == 7.0
+    assert lab.chat.edits == []
+    lab.chat.trouble = None
+    await lab.clock.advance(7)
+    run = await lab.runs.load(run.id)
+    assert await announcer.sync(run.id) is None
+    assert lab.chat.edits == [run.seq]
+
+
+async def test_a_card_that_changes_under_an_edit_is_edited_again(lab: Lab) -> None:
+    """What somebody did to the card while it was being edited, such as taking its buttons away, does not last."""
+    run = await lab.requested()
+    announcer = lab.announcer()
+    await announcer.sync(run.id)
+    run = await noted(lab, run)
+    await lab.clock.advance(1)
+
+    async def meddle(what: str) -> None:
+        if what.startswith("edit"):
+            await announcer.refresh(run.id)
+
+    lab.chat.trouble = meddle
+    assert await announcer.sync(run.id) == 1.0
+    lab.chat.trouble = None
+    await lab.clock.advance(1)
+    assert await announcer.sync(run.id) is None
+    assert lab.chat.edits == [run.seq, run.seq]
 
 
 async def test_progress_edits_the_card(lab: Lab) -> None:

@@ -102,7 +102,7 @@ async def test_refusal_counts_the_others(lab: Lab) -> None:
 
     lab.estate.checks["stop"] = fails
     run = await lab.after(await lab.requested(small()))
-    assert run.history[-1].why == "One: missing. (and 2 more)  Nothing was changed."
+    assert run.history[-1].why == "One: missing. 2 more checks failed, see the thread. Nothing was changed."
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,7 @@ async def test_no_plan(lab: Lab, error: Exception) -> None:
         await lab.service().request(plans.CHANGE, ON_CALL, reason="r")
     ((users, text),) = lab.chat.told
     assert users == (plans.MANAGER,)
-    assert text.startswith(
-        f"<@{plans.ON_CALL}> asked to roll back CHG0012345, and there is no usable rollback plan"
-    )
+    assert text.startswith(f"<@{plans.ON_CALL}> asked to roll back CHG0012345. ")
     assert await lab.audited() == [(plans.ON_CALL, "rollback.no_plan", None)]
     assert await lab.runs.active() == ()
 

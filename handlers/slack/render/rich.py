@@ -56,10 +56,10 @@ def text(words: str, *, bold: bool = False, code: bool = False) -> Part:
 
 
 def user(user_id: str) -> Part:
-    """Return a mention; words if it is no user id, such as the policy's."""
+    """Return a mention; words if it is no user id: the policy, or a worker, whose name means nothing to people."""
     if re.fullmatch(r"[UW][A-Z0-9]{2,30}", user_id):
         return {"type": "user", "user_id": user_id}
-    return text(f"the {user_id}" if user_id == "policy" else user_id)
+    return text("the policy" if user_id == "policy" else "the bot")
 
 
 def words(value: str, *, most: int = 3_000, mentions: Collection[str] = ()) -> Line:

@@ -14,9 +14,9 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.domain import announcements
 from bot.domain.announcements import CARD, Announcement, Note, Place, Standard
 from bot.domain.errors import RollbackError
-from bot.domain.ports import MessageRef
+from bot.domain.ports import ChatBusyError, MessageRef
 from bot.domain.run import Run
-from handlers.slack import ChatBusyError, SlackChat
+from handlers.slack import SlackChat
 from handlers.slack.chat import MessageGoneError
 from tests.support import rollbacks
 from tests.support.console import BOT_TOKEN, Lab, ManualClock, SystemClock, lab, serve

@@ -166,6 +166,23 @@ async def test_a_killed_server_recovers_what_was_committed(db: Path, clock: Cloc
     await bot.stop()
 
 
+async def test_a_killed_server_is_started_again_while_the_bot_runs(db: Path, clock: Clock) -> None:
+    """A bot that keeps its server has it again seconds after kill -9, on the same port, without being restarted."""
+    bot = EmbeddedPostgres(db, clock=clock)
+    server = await bot.start()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        keeping = group.create_task(bot.keep())
+        before = kill_server(db)
+        answered = False
+        while not answered:
+            with contextlib.suppress(psycopg.OperationalError):
+                answered = await ask(server, "SELECT 1") == 1
+            await clock.sleep(0.05)
+        keeping.cancel()
+    assert pid_of(db) != before
+    await bot.stop()
+
+
 async def test_backends_of_a_killed_server_are_waited_for(db: Path, clock: Clock) -> None:
     """A backend that is still busy when its server was killed never works beside the next server."""
     bot = EmbeddedPostgres(db, clock=clock)
