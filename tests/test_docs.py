@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import actuators.metrics
 from bot.domain.actuation import Registry
 from bot.domain.inventory import Inventory
 from bot.domain.times import format_duration
-from bot.main import cli
+from bot.main import cli, plancheck
 from bot.main.clock import SystemClock
 from bot.main.compose import build_registry
 from bot.main.settings import Settings
@@ -202,3 +203,9 @@ def test_glossary_has_every_word() -> None:
     assert len(words) == len(set(words))
     assert [word for word in WORDS if word not in words] == []
     assert all(len(row) == 2 and row[1].endswith(".") for row in entries)
+
+
+def test_published_schema_of_plans_is_the_one_of_the_code() -> None:
+    """The JSON Schema that editors load from the repository is what `rollback plan schema` prints."""
+    published = json.loads((ROOT / "docs" / "plan.schema.json").read_text(encoding="utf-8"))
+    assert published == plancheck.schema(SystemClock())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sys
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -190,6 +193,8 @@ class Performance:
         say("Your turn. Open the console as the engineer on call and type:")
         say(f"    [bold]/rollback {scenario.CHANGE} {scenario.REASON}[/]", mark=" ")
         say(f"    {bot.url}/?token={tokens[scenario.OPERATOR]}", mark=" ")
+        if sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+            webbrowser.open(f"{bot.url}/?token={tokens[scenario.OPERATOR]}")
         say("Then approve as the change manager, in another browser or a private window:")
         say(f"    {bot.url}/?token={tokens[scenario.MANAGER]}", mark=" ")
 

@@ -17,6 +17,7 @@ from bot.demo.estate import Estate, PgServer
 from bot.demo.performance import Performance, Story
 from bot.domain.errors import RollbackError
 from bot.domain.ports import Clock
+from bot.engine import outside
 from bot.main.clock import SystemClock
 from storage.embedded import EmbeddedPostgres, Server
 
@@ -59,7 +60,7 @@ async def perform(
             )
             await performance.act(server, command=command)
     except* (RollbackError, TimeoutError) as group:
-        failures = [str(error) for error in leaves(group)]
+        failures = [str(error) for error in outside.leaves(group)]
     for failure in failures:
         out.print(f"[bold red]✗ The demo failed:[/] {escape(failure)}", highlight=False)
     if failures:
@@ -68,14 +69,6 @@ async def perform(
     if not keep:
         shutil.rmtree(folder)
     return 0
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the exceptions of a group, however deep they lie."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
 
 
 def usable(folder: Path) -> Path:
