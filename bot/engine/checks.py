@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from datetime import timedelta
 
 from bot.domain import criteria, events, ports
 from bot.domain.actuation import Check, Context, Registry, Verdict
@@ -20,6 +21,7 @@ from bot.engine.drift import difference
 from bot.engine.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
+_SHORTEST_WINDOW = timedelta(seconds=5)
 _ORDER = (Verdict.FAIL, Verdict.WARN, Verdict.OK)
 
 
@@ -101,11 +103,16 @@ class Checks:
 
     async def _read(self, run: Run) -> criteria.Reading:
         try:
-            reading = self._metrics.read(run.plan.metrics, window=self._settings.metrics_window)
+            reading = self._metrics.read(run.plan.metrics, window=self._window(run))
             return await outside.call(reading, limit=self._settings.check_timeout)
         except Exception:  # noqa: BLE001 - no data is an answer of its own
             _log.exception("the metrics of %s could not be read", run.plan.metrics)
             return criteria.Reading(source=run.plan.metrics)
+
+    def _window(self, run: Run) -> timedelta:
+        """Return the time to look back over; what was before the deployment says nothing about it."""
+        since = self._clock.now() - run.plan.deployed_at
+        return min(self._settings.metrics_window, max(since, _SHORTEST_WINDOW))
 
     async def _plan(self, run: Run) -> Check:
         changes = await difference(run, plans=self._plans, inventory=self._inventory)

@@ -40,7 +40,7 @@ async def test_demo_rolls_a_faulty_release_back_and_the_customers_are_served_aga
     for line in (
         r"ROLLBACK IN PROGRESS",
         r"Change: CHG0012345 - Payment service v2.4.0 deployment",
-        r"Trigger: Error rate \d+(\.\d)?% \(threshold: 10%\)",
+        r"Trigger: Error rate \d+(\.\d)?% \(threshold: (10|2)%\)",
         r"Started: \d{4}-\d\d-\d\d \d\d:\d\d UTC",
         r"Expected duration: \d+ (minutes?|seconds?)",
         r"Bridge: https://meet.example.org/incident-bridge",

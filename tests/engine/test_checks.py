@@ -130,6 +130,15 @@ async def test_metrics_do_not_block(lab: Lab, reading: Any, verdict: Verdict, wo
     assert ("payments-metrics" in found.resolution) == (verdict is Verdict.WARN)
 
 
+@pytest.mark.parametrize(("ago", "window"), [(600.0, 60.0), (60.0, 60.0), (20.0, 20.0), (1.0, 5.0), (-3.0, 5.0)])
+async def test_metrics_speak_of_the_deployed_release_alone(lab: Lab, ago: float, window: float) -> None:
+    """The metrics are read over a minute, but not from before the deployment, when all was well."""
+    deployed = lab.clock.now() - timedelta(seconds=ago)
+    plan = plans.plan().model_copy(update={"deployed_at": deployed})
+    await lab.after(await lab.requested(plan))
+    assert lab.gauge.windows == [timedelta(seconds=window)]
+
+
 @pytest.mark.parametrize(
     ("later", "verdict", "words"),
     [
