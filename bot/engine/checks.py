@@ -22,6 +22,8 @@ from bot.engine.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 _SHORTEST_WINDOW = timedelta(seconds=5)
+_AVAILABILITY_NEEDS = timedelta(seconds=30)
+"""In a shorter time a single look that got no answer would count as an outage."""
 _ORDER = (Verdict.FAIL, Verdict.WARN, Verdict.OK)
 
 
@@ -103,11 +105,15 @@ class Checks:
 
     async def _read(self, run: Run) -> criteria.Reading:
         try:
-            reading = self._metrics.read(run.plan.metrics, window=self._window(run))
-            return await outside.call(reading, limit=self._settings.check_timeout)
+            window = self._window(run)
+            asked = self._metrics.read(run.plan.metrics, window=window)
+            reading = await outside.call(asked, limit=self._settings.check_timeout)
         except Exception:  # noqa: BLE001 - no data is an answer of its own
             _log.exception("the metrics of %s could not be read", run.plan.metrics)
             return criteria.Reading(source=run.plan.metrics)
+        if window < _AVAILABILITY_NEEDS:
+            return reading.model_copy(update={"availability": None})
+        return reading
 
     def _window(self, run: Run) -> timedelta:
         """Return the time to look back over; what was before the deployment says nothing about it."""

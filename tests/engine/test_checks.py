@@ -132,11 +132,14 @@ async def test_metrics_do_not_block(lab: Lab, reading: Any, verdict: Verdict, wo
 
 @pytest.mark.parametrize(("ago", "window"), [(600.0, 60.0), (60.0, 60.0), (20.0, 20.0), (1.0, 5.0), (-3.0, 5.0)])
 async def test_metrics_speak_of_the_deployed_release_alone(lab: Lab, ago: float, window: float) -> None:
-    """The metrics are read over a minute, but not from before the deployment, when all was well."""
+    """The metrics are read since the deployment, a minute at most; some seconds tell nothing of availability."""
     deployed = lab.clock.now() - timedelta(seconds=ago)
     plan = plans.plan().model_copy(update={"deployed_at": deployed})
-    await lab.after(await lab.requested(plan))
+    lab.gauge.reading = plans.READING.model_copy(update={"availability": 0.8})
+    run = await lab.after(await lab.requested(plan))
     assert lab.gauge.windows == [timedelta(seconds=window)]
+    checked = run.last(events.Checked)
+    assert checked.reading.availability == (0.8 if window >= 30 else None)
 
 
 @pytest.mark.parametrize(
