@@ -143,4 +143,5 @@ def _told(step: Step, status: StepStatus, progress: Progress | None) -> str:
 def _took(status: StepStatus) -> str:
     if status.started_at is None or status.ended_at is None:
         return ""
-    return in_words(status.ended_at - status.started_at)
+    took = status.ended_at - status.started_at
+    return in_words(took) if took >= timedelta(seconds=1) else f"{took.total_seconds():.1f} seconds"
