@@ -30,9 +30,6 @@ from storage.changes import changes
 from storage.database import Database
 from storage.tables import LOCK_INDEX
 
-DEFAULT_ZONE = "default"
-"""The zone of a rollback whose targets lie in several."""
-
 _LOG = logging.getLogger(__name__)
 _CREATE_ATTEMPTS = 5
 _SNAPSHOTS = 256
@@ -40,12 +37,6 @@ _SNAPSHOTS = 256
 
 class RunUnreadableError(RollbackError):
     """A stored rollback cannot be read by this program."""
-
-
-def zone_of(inventory: Inventory) -> str:
-    """Return the zone whose workers carry out the rollback: that of its targets if they share one."""
-    zones = {target.zone for _, target in inventory.items()}
-    return zones.pop() if len(zones) == 1 else DEFAULT_ZONE
 
 
 class SqlRuns:
@@ -88,7 +79,7 @@ class SqlRuns:
                     statements.CREATE,
                     change=plan.change,
                     service=plan.service,
-                    zone=zone_of(inventory),
+                    zone=inventory.zone(),
                     state=run.state.value,
                     plan=plan.model_dump_json(),
                     plan_digest=plan.digest(),

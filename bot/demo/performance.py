@@ -194,7 +194,7 @@ class Performance:
         say(f"    [bold]/rollback {scenario.CHANGE} {scenario.REASON}[/]", mark=" ")
         say(f"    {bot.url}/?token={tokens[scenario.OPERATOR]}", mark=" ")
         if sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
-            webbrowser.open(f"{bot.url}/?token={tokens[scenario.OPERATOR]}")
+            webbrowser.open(bot.url)  # without a token: a program's arguments are seen by everybody
         say("Then approve as the change manager, in another browser or a private window:")
         say(f"    {bot.url}/?token={tokens[scenario.MANAGER]}", mark=" ")
 

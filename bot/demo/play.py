@@ -21,6 +21,8 @@ from bot.engine import outside
 from bot.main.clock import SystemClock
 from storage.embedded import EmbeddedPostgres, Server
 
+_MARK = ".rollback-demo"
+"""Says that a folder is a demo's, whose contents may be replaced."""
 _PATIENCE = timedelta(minutes=2)
 _LIVE_PATIENCE = timedelta(hours=2)
 
@@ -50,7 +52,11 @@ async def perform(
         The exit code: 0 if the rollback completed and the service is well again.
     """
     clock = SystemClock()
-    folder = usable(folder)
+    try:
+        folder = usable(folder)
+    except RollbackError as error:
+        out.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+        return 1
     patience = patience or (_LIVE_PATIENCE if live else _PATIENCE)
     failures: list[str] = []
     try:
@@ -72,13 +78,25 @@ async def perform(
 
 
 def usable(folder: Path) -> Path:
-    """Return the folder, absolute; as root one that PostgreSQL's unprivileged user can reach as well."""
+    """Return the folder, absolute; as root one that PostgreSQL's unprivileged user can reach as well.
+
+    Raises:
+        RollbackError: If it holds anything that is not a demo's: a demo replaces what an earlier one left.
+    """
     folder = folder.resolve()
     if os.geteuid() == 0:
         closed = [parent for parent in folder.parents if not parent.stat().st_mode & 0o001]
         if closed:
             folder = Path("/var/tmp/rollback-demo")  # noqa: S108 - a folder of root's own, made 0755 below
     folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / _MARK
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid() or (any(folder.iterdir()) and not mark.exists()):
+        raise RollbackError(
+            f"{folder} is not a folder of the demo: it holds something else, or is somebody else's.",
+            untouched="It was left as it is.",
+            resolution="Name a new folder with --folder.",
+        )
+    mark.touch()
     return folder
 
 

@@ -79,7 +79,6 @@ class Announcement:
         place: Where.
         content: What.
         user: User id for a direct message.
-        broadcast: For a thread message: show it in the channel as well.
     """
 
     key: str
@@ -112,16 +111,32 @@ def _of_event(run: Run, policy: Policy, event: AnyEvent, number: int) -> Iterato
         case events.ExecutionBegan():
             yield from _to_everybody(run, key, in_progress(run, event))
         case events.Completed():
-            if run.last(events.ReviewScheduled) and run.last(events.IncidentOpened):
-                yield from _to_everybody(run, key, complete(run))
+            yield from _of_completion(run, key, event)
         case events.Closed():
             yield from _books(run, key, event)
-        case events.Held():
-            yield from (Announcement(f"{key}-{step}", Place.THREAD, HeldQuestion(step)) for step in event.steps)
+        case events.Held() | events.Aborted():
+            yield from _of_stop(run, key, event)
         case _:
             note = _note(run, event)
             if note:
                 yield Announcement(key, Place.THREAD, note)
+
+
+def _of_completion(run: Run, key: str, event: events.Completed) -> Iterator[Announcement]:
+    if run.last(events.ReviewScheduled) and run.last(events.IncidentOpened):
+        yield from _to_everybody(run, key, complete(run))
+        if run.overrides:
+            yield Announcement(f"{key}-overrides", Place.THREAD, Note(f"Complete, {event.why}.", tone="warn"))
+
+
+def _of_stop(run: Run, key: str, event: events.Held | events.Aborted) -> Iterator[Announcement]:
+    if isinstance(event, events.Held):
+        title = "ROLLBACK HELD"
+        yield from (Announcement(f"{key}-{step}", Place.THREAD, HeldQuestion(step)) for step in event.steps)
+    else:
+        title = "ROLLBACK ABORTED"
+        yield Announcement(key, Place.THREAD, Note(f"{_ENDINGS[event.kind]} {event.why}", tone="bad"))
+    yield from _direct(key, _responsible(run), _stopped(run, title, event.why))
 
 
 def _books(run: Run, key: str, event: events.Closed) -> Iterator[Announcement]:
@@ -159,7 +174,7 @@ def _note(run: Run, event: AnyEvent) -> Note | None:
             return Note(
                 f"{run.plan.step(event.step).words()}, attempt {event.attempt}: {words}", event.output, "bad"
             )
-        case events.Refused() | events.Rejected() | events.Expired() | events.Aborted():
+        case events.Refused() | events.Rejected() | events.Expired():
             return Note(f"{_ENDINGS[event.kind]} {event.why}", tone="bad")
         case events.Decided():
             return Note(f"{event.name} decided: {event.choice.value.replace('_', ' ')} {event.step}. {event.why}")
@@ -220,6 +235,22 @@ def _to_ask(run: Run, policy: Policy, event: events.AuthorityAsked) -> list[str]
 
 def _escalation(run: Run) -> list[str]:
     return list(dict.fromkeys(contact.user for contact in run.plan.communication.escalation))
+
+
+def _responsible(run: Run) -> list[str]:
+    """Return the lead and the escalation path: who must hear that a rollback does not go on by itself."""
+    lead = [run.requester] if run.requester[:1] in ("U", "W") else []
+    return list(dict.fromkeys((*lead, *_escalation(run))))
+
+
+def _stopped(run: Run, title: str, why: str) -> Standard:
+    lines = (
+        f"Change: {run.plan.title_line()}",
+        f"Reason: {why}",
+        f"Bridge: {run.plan.bridge.url}",
+        "See the rollback's thread in the operations channel.",
+    )
+    return Standard(title, lines, "bad")
 
 
 def in_progress(run: Run, event: events.ExecutionBegan) -> Standard:

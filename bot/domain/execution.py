@@ -175,6 +175,9 @@ def _within(run: Run, steps: tuple[Step, ...], running: Collection[str]) -> Acti
             start.append(step.id)
     if stuck:
         # Nothing new begins beside a step that somebody must decide about; what runs may end.
+        if doubtful:
+            # What had begun is brought to a known end before anybody is asked, or gives up.
+            return RunSteps(start=(), observe_first=tuple(doubtful))
         return Await() if running else Hold(tuple(stuck), _why_held(run, stuck))
     if start or doubtful:
         return RunSteps(start=tuple(start), observe_first=tuple(doubtful))

@@ -19,6 +19,10 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 """The name of a target, a step or a backup: lower case, digits, dots and dashes."""
 
 
+DEFAULT_ZONE = "default"
+"""The zone of a target that names none, and of a rollback whose targets lie in several."""
+
+
 class Model(BaseModel):
     """A frozen value that knows every one of its fields."""
 
@@ -52,7 +56,7 @@ class TargetBase(Model):
     """
 
     service: str
-    zone: str = "default"
+    zone: str = DEFAULT_ZONE
     touch: tuple[ReservedFor, ...] = ()
 
 
@@ -264,6 +268,11 @@ class Inventory(Model):
     def find(self, name: str) -> Target | None:
         """Return the target of that name, or None."""
         return next((target for known, target in self.items() if known == name), None)
+
+    def zone(self) -> str:
+        """Return the zone whose workers carry a rollback of these targets: theirs if they agree."""
+        zones = {target.zone for _, target in self.items()}
+        return zones.pop() if len(zones) == 1 else DEFAULT_ZONE
 
     def only(self, names: Iterable[str]) -> Inventory:
         """Return the inventory of just these targets; names that are not there are left out."""

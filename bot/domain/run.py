@@ -121,6 +121,12 @@ class Run:
         return self.completed_at - self.started_at
 
     @property
+    def overrides(self) -> tuple[events.Decided, ...]:
+        """The decisions by which a step counts as settled although nobody saw its effect."""
+        waived = (Choice.MARK_DONE, Choice.SKIP)
+        return tuple(e for e in self.history if isinstance(e, events.Decided) and e.choice in waived)
+
+    @property
     def trigger(self) -> str:
         """The reason in one line for ROLLBACK IN PROGRESS: measured if a threshold is exceeded, else as given."""
         checked: events.Checked | None = self.last(events.Checked)

@@ -172,7 +172,7 @@ class _Drive:
             case execution.BeginVerification():
                 return events.VerificationBegan(at=now, who=owner, why="all phases are done")
             case _:  # Complete; the type checker holds that nothing else comes here
-                return events.Completed(at=now, who=owner, why="every probe is green")
+                return events.Completed(at=now, who=owner, why=_why_complete(self._hold.run))
 
     def _start(self, group: asyncio.TaskGroup, run: Run, action: execution.RunSteps) -> None:
         for step in (*action.observe_first, *action.start):
@@ -261,3 +261,8 @@ class _Drive:
             what = "; ".join(changes) or "it was given for another plan or other targets"
             return f"the plan or its targets changed: {what}"
         return ""
+
+
+def _why_complete(run: Run) -> str:
+    waived = [f"{e.name} decided to {e.choice.value.replace('_', ' ')} {e.step}: {e.why}" for e in run.overrides]
+    return f"by decision: {'; '.join(waived)}" if waived else "every probe is green"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -20,7 +19,7 @@ from bot.domain.run import Run, StepState
 from bot.engine.drift import difference
 
 _log = logging.getLogger(__name__)
-_CHANGE = re.compile(r"^CHG\d{4,12}$")
+_CHANGE = re.compile(r"CHG\d{4,12}", re.ASCII)
 _ATTEMPTS = 5
 
 
@@ -91,7 +90,7 @@ class Service:
         """
         await self._once(actor)
         change = change.upper()
-        if not _CHANGE.match(change):
+        if not _CHANGE.fullmatch(change):
             await self._refuse(
                 actor,
                 "rollback.request",
@@ -151,7 +150,7 @@ class Service:
                 error = RefusedError(ruling.reason, untouched="The rollback still waits for authority.")
                 await self._refuse(actor, "rollback.reject", error, run)
             event = events.Rejected(
-                at=self._clock.now(), who=actor.user, why=_given(reason), name=self._name(actor.user)
+                at=self._clock.now(), who=actor.user, why=_required(reason), name=self._name(actor.user)
             )
             appended = await self._try_append(run, event)
             if appended:
@@ -179,7 +178,7 @@ class Service:
             event = events.Decided(
                 at=self._clock.now(),
                 who=actor.user,
-                why=_given(reason),
+                why=_required(reason),
                 choice=choice,
                 step=step,
                 name=self._name(actor.user),
@@ -212,7 +211,7 @@ class Service:
             PlanUnavailableError: There is none.
             PlanInvalidError: It is unusable.
         """
-        if not _CHANGE.match(change.upper()):
+        if not _CHANGE.fullmatch(change.upper()):
             raise RefusedError(f"{change[:40]!r} is not the number of a change.", resolution="Write CHG0012345.")
         return await self._plans.find(change.upper())
 
@@ -316,7 +315,7 @@ class Service:
 
     async def _wake(self, run: Run) -> None:
         try:
-            await self._carrier.defer(run.id, zone_of(run.inventory))
+            await self._carrier.defer(run.id, run.inventory.zone())
         except Exception:  # noqa: BLE001 - the decision stands, whatever the carrier raises
             # The event is written; the sweep of every bot and worker finds the run within seconds.
             _log.exception("no job could be queued for %s; the sweep will pick it up", run.id)
@@ -362,10 +361,10 @@ class Service:
         )
 
 
-def zone_of(inventory: Inventory) -> str:
-    """Return the zone whose workers carry a rollback: that of its targets if they agree, else the default one."""
-    zones: Sequence[str] = sorted({target.zone for _, target in inventory.items()})
-    return zones[0] if len(zones) == 1 else "default"
+def _required(reason: str) -> str:
+    if not reason.strip():
+        raise RefusedError("A decision needs a reason.", untouched="Nothing was changed.", resolution="Give one.")
+    return reason.strip()
 
 
 def _given(reason: str) -> str:

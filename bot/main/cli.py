@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bot.domain.errors import PlanInvalidError, RollbackError
+from bot.domain.errors import PlanInvalidError, RollbackError, StoreUnavailableError
 from bot.main.clock import SystemClock
 from bot.main.settings import Settings
 
@@ -43,9 +43,15 @@ def main() -> None:
         app()
     except RollbackError as error:
         _fail(error)
+    except StoreUnavailableError as error:
+        _fail(RollbackError(str(error), untouched="Nothing was started.", resolution="See `rollback doctor`."))
     except ValidationError as error:
         lines = "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        _fail(RollbackError(f"The settings cannot be used:\n{lines}\n", resolution="See `rollback doctor --help`."))
+        _fail(
+            RollbackError(
+                f"The settings cannot be used:\n{lines}\n", resolution="See docs/settings.md and `rollback doctor`."
+            )
+        )
 
 
 def _fail(error: RollbackError) -> None:
@@ -68,6 +74,9 @@ def serve() -> None:
     )
     for chatty in ("alembic", "asyncssh", "procrastinate"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    for talkative in ("aiohttp", "slack_bolt", "slack_sdk"):
+        # On DEBUG these write whole payloads, response URLs and tickets: credentials, all of them.
+        logging.getLogger(talkative).setLevel(max(logging.INFO, logging.getLogger().level))
     asyncio.run(_serve(settings))
 
 

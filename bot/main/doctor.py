@@ -16,7 +16,7 @@ import actuators.metrics
 from actuators import secrets
 from bot.domain.authority import Role
 from bot.domain.errors import RollbackError
-from bot.domain.inventory import Database, Inventory, SecretRef, ServerGroup
+from bot.domain.inventory import Cluster, Database, Inventory, PrometheusQueries, SecretRef, ServerGroup
 from bot.domain.ports import Clock
 from bot.main.compose import Site, build_registry, read_site
 from bot.main.settings import Settings
@@ -135,6 +135,10 @@ def _references(inventory: Inventory) -> list[tuple[str, SecretRef]]:
             found.append((name, target.ssh.key))
         if isinstance(target, Database) and target.password:
             found.append((name, target.password))
+        if isinstance(target, PrometheusQueries) and target.token:
+            found.append((name, target.token))
+        if isinstance(target, Cluster) and target.kubeconfig:
+            found.append((name, target.kubeconfig))
     return found
 
 
@@ -161,6 +165,9 @@ def _people(settings: Settings, site: Site) -> list[Finding]:
     if site.local:
         words = f"{settings.policy} does not exist; the console has two people of its own"
         return [Finding("policy", State.DEFAULT, words, "Write it, see docs/policy.md.")]
+    if not site.policy.people:
+        words = f"{settings.policy} does not exist or names nobody: nobody may do anything"
+        return [Finding("policy", State.MISSING, words, "Write it, see docs/policy.md.")]
     findings = [Finding("policy", State.GOOD, f"{len(site.policy.people)} people in {settings.policy}")]
     for role in (Role.CHANGE_MANAGER, Role.ON_CALL_ENGINEER):
         if not any(role in person.roles for person in site.policy.people):

@@ -42,8 +42,8 @@ class Settings(BaseSettings):
         team_id: Only requests of this Slack team are obeyed; empty: of any team the token is for.
         http_host: Where Slack's signed HTTP requests are taken.
         http_port: Its port.
-        console: Whether the console is served; ``auto``: when Slack is not configured.
-        console_host: Where the console listens. It is for this machine: put a proxy with TLS before it otherwise.
+        console_host: Where the console, which takes Slack's place, listens. It is for this machine: put a proxy
+            with TLS before it otherwise.
         console_port: Its port; 0: a free one.
         zone: The network zone that this process works for.
         workers: Rollbacks that this process advances at once.
@@ -72,7 +72,6 @@ class Settings(BaseSettings):
     team_id: str = ""
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=3000, ge=0, le=65535)
-    console: Literal["auto", "on", "off"] = "auto"
     console_host: str = "127.0.0.1"
     console_port: int = Field(default=8090, ge=0, le=65535)
     zone: str = "default"
@@ -105,5 +104,5 @@ class Settings(BaseSettings):
 
     @property
     def serves_console(self) -> bool:
-        """Whether the console is served."""
-        return self.console == "on" or (self.console == "auto" and not self.speaks_slack)
+        """Whether the console is served: in place of Slack, when Slack is not configured."""
+        return not self.speaks_slack

@@ -20,7 +20,7 @@ from bot.domain.errors import RollbackError
 from bot.domain.ports import MessageRef
 from bot.domain.run import Run
 from handlers.slack import ids, render
-from handlers.slack.desk import error_code
+from handlers.slack.desk import UNREACHABLE, error_code
 from handlers.slack.render.message import MOST_TEXT_EDITED
 from handlers.slack.render.rich import clip
 
@@ -142,8 +142,9 @@ class SlackChat:
         for user in dict.fromkeys(users):
             try:
                 await self._post(await self._direct_channel(user), message, {})
-            except SlackApiError as error:
-                failed.append(f"{user} ({error_code(error)})")
+            except UNREACHABLE as error:
+                why = error_code(error) if isinstance(error, SlackApiError) else type(error).__name__
+                failed.append(f"{user} ({why})")
         if failed:
             raise RollbackError(
                 f"{len(failed)} of {len(set(users))} people could not be told: {', '.join(failed)}.",

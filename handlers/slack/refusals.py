@@ -17,8 +17,9 @@ log = logging.getLogger(__name__)
 
 STORE_IS_AWAY = (
     "⚠️ The bot's own store cannot be reached at the moment.\n"
-    "Nothing was started and nothing was changed by what you did just now.\n"
-    "Try again in a moment. Rollbacks under way go on by themselves as soon as the store is back."
+    "It is not certain whether what you did just now was noted; doing it again is harmless.\n"
+    "Look at the rollback's card in a moment, and try again if it does not show it. Rollbacks under way go on by "
+    "themselves as soon as the store is back."
 )
 
 

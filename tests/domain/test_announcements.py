@@ -188,8 +188,18 @@ def test_thread() -> None:
         "J. Smith decided: mark done stop. seen on the host",
         "J. Smith decided: retry drain. seen on the host",
         "postgres.drain on payments-db: done (found so when looking)",
+        "Complete, every probe is green.",
         "Records written and linked: INC0056789, PRB0003456, CHG0012345.",
     ]
+
+
+def test_who_is_responsible_hears_directly_that_it_stands_still() -> None:
+    """The lead and the escalation path are told by direct message when a rollback is held or given up."""
+    for name, title in (("difficult", "ROLLBACK HELD"), ("aborted", "ROLLBACK ABORTED")):
+        told = [a for a in _all(LIVES[name]) if isinstance(a.content, Standard) and a.content.title == title]
+        assert {a.place for a in told} == {Place.DIRECT}
+        lead = LIVES[name].requester
+        assert {a.user for a in told} == {lead, *(c.user for c in plans.plan().communication.escalation)}
 
 
 def test_unseen() -> None:

@@ -98,8 +98,16 @@ async def test_nobody_approves_alone(lab: Lab) -> None:
     run = await lab.after(run)
     with pytest.raises(RefusedError, match=r"a second person is needed .A\. Okafor."):
         await lab.service().approve(run.id, MANAGER, version=run.state_seq)
-    run = await lab.service().reject(run.id, MANAGER, version=run.state_seq, reason="")
-    assert (run.state, run.history[-1].why) == (State.STOOD_DOWN, "no reason given")
+    run = await lab.service().reject(run.id, MANAGER, version=run.state_seq, reason="never mind")
+    assert (run.state, run.history[-1].why) == (State.STOOD_DOWN, "never mind")
+
+
+async def test_a_decision_needs_a_reason(lab: Lab) -> None:
+    """Who stands a rollback down or decides about a step says why; blanks are no reason."""
+    run = await lab.after(await lab.service().request(plans.CHANGE, MANAGER, reason="r"))
+    with pytest.raises(RefusedError, match="needs a reason"):
+        await lab.service().reject(run.id, MANAGER, version=run.state_seq, reason="  ")
+    assert (await lab.runs.load(run.id)).state is State.AWAITING_AUTHORITY
 
 
 async def test_the_requester_stands_down(lab: Lab) -> None:
@@ -267,5 +275,11 @@ async def test_decisions(lab: Lab) -> None:
         with pytest.raises(RefusedError, match=f"Step {step} does not wait for a decision: {words}"):
             await service.decide(run.id, ON_CALL, version=version, step=step, choice=Choice.RETRY, reason="r")
     assert [what for _, what, _ in await lab.audited()] == ["rollback.decide"] * 3
-    run = await service.decide(run.id, ON_CALL, version=version, step="save", choice=Choice.MARK_DONE, reason="")
-    assert (await lab.after(run)).state is State.CLOSED
+    run = await service.decide(
+        run.id, ON_CALL, version=version, step="save", choice=Choice.MARK_DONE, reason="seen"
+    )
+    run = await lab.after(run)
+    completed: events.Completed = run.last(events.Completed)
+    assert completed.why.startswith("by decision: J. Smith decided to skip stop: by hand; ")
+    assert completed.why.endswith(" decided to mark done save: seen")
+    assert run.state is State.CLOSED

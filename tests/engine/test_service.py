@@ -10,7 +10,7 @@ from bot.domain.errors import (
 from bot.domain.inventory import Inventory
 from bot.domain.lifecycle import State
 from bot.domain.ports import PlanSummary, TargetBusyError
-from bot.engine.service import Actor, zone_of
+from bot.engine.service import Actor
 from tests.support import plans
 from tests.support.engine import Lab
 
@@ -155,7 +155,7 @@ def test_the_zone_of_a_rollback() -> None:
     document = plans.inventory().model_dump(mode="json", exclude={"endpoints", "metrics"})
     for section, name in (("server_groups", "payments-servers"), ("databases", "payments-db")):
         document[section][name]["zone"] = "dmz"
-    assert zone_of(Inventory.model_validate(document)) == "dmz"
+    assert Inventory.model_validate(document).zone() == "dmz"
     document["databases"]["payments-db"]["zone"] = "core"
-    assert zone_of(Inventory.model_validate(document)) == "default"
-    assert zone_of(Inventory()) == "default"
+    assert Inventory.model_validate(document).zone() == "default"
+    assert Inventory().zone() == "default"

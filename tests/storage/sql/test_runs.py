@@ -13,7 +13,7 @@ from bot.domain.plan import plan_model
 from bot.domain.ports import ConflictError, Lease, TargetBusyError
 from bot.domain.run import Run
 from storage.database import Database
-from storage.runs import RunUnreadableError, SqlRuns, zone_of
+from storage.runs import RunUnreadableError, SqlRuns
 from tests.storage.sql import samples
 from tests.storage.sql.conftest import Backstage
 
@@ -252,7 +252,7 @@ async def test_lists_are_newest_first(runs: SqlRuns, backstage: Backstage) -> No
 )
 def test_zone_is_what_all_targets_share(db_zone: str, metrics_zone: str, zone: str) -> None:
     """A rollback goes to a zone of its own only if every target lies there."""
-    assert zone_of(samples.inventory(db_zone=db_zone, metrics_zone=metrics_zone)) == zone
+    assert samples.inventory(db_zone=db_zone, metrics_zone=metrics_zone).zone() == zone
 
 
 async def test_zone_is_told_with_what_is_due(runs: SqlRuns) -> None:
