@@ -61,10 +61,11 @@ async def test_demo_rolls_a_faulty_release_back_and_the_customers_are_served_aga
 
 
 @pytest.mark.parametrize("mode", ["before", "after"])
-async def test_bot_that_is_killed_at_every_step_finishes_the_same_rollback(folder: Path, mode: str) -> None:
+async def test_bot_that_is_killed_at_every_step_finishes_the_same_rollback(
+    folder: Path, tmp_path: Path, mode: str
+) -> None:
     """A kill -9 at every step, and a restart each time, end in the same rollback; nothing is done twice."""
-    crashes = folder / "crashes"
-    crashes.mkdir()
+    crashes = tmp_path
     shown = io.StringIO()
     code = await play.perform(
         folder,
@@ -87,3 +88,13 @@ async def test_bot_that_is_killed_at_every_step_finishes_the_same_rollback(folde
             ended.add(step)
         else:
             assert step in probes or step not in ended, f"{step} was done again although its effect was there"
+
+
+async def test_demo_touches_no_folder_of_somebody_else(folder: Path) -> None:
+    """A folder that holds anything but a demo is refused, and left as it is."""
+    (folder / "bot").mkdir()
+    (folder / "bot" / "precious.py").touch()
+    shown = io.StringIO()
+    assert await play.perform(folder, live=False, keep=False, out=Console(file=shown, width=200)) == 1
+    assert "is not a folder of the demo" in shown.getvalue()
+    assert (folder / "bot" / "precious.py").exists()
