@@ -10,7 +10,8 @@ import aiohttp
 from pydantic import Field
 
 from actuators.http_client import Answer, Request, UnreachableError, exchange, join
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress, Registered, Verdict
+from actuators.probes import LeavesNothing
+from bot.domain.actuation import Check, Context, Outcome, Progress, Registered, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Endpoint, Synthetic
 from bot.domain.plan import Step
@@ -117,13 +118,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004 - fits a line of chat
 
 
-class _ProbeActuator:
+class _ProbeActuator(LeavesNothing):
     """What the three probes share: asking until the answer is right."""
-
-    async def observe(self, step: Probe, context: Context) -> Observation:
-        """Answer that nothing lasting is there: a probe has no effect."""
-        del step, context
-        return Observation(Presence.ABSENT, "A probe leaves nothing behind")
 
     async def _reachable(self, step: Probe, context: Context, path: str) -> tuple[Check, ...]:
         """Look whether anything answers. The service may well be down: that is no obstacle to a rollback."""

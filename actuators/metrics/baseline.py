@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from actuators.metrics.source import MetricsSource
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress, Verdict
+from actuators.probes import LeavesNothing
+from bot.domain.actuation import Check, Context, Outcome, Progress, Verdict
 from bot.domain.criteria import Reading, milliseconds, percent
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import MetricsPage, MetricsTarget, PrometheusQueries
@@ -100,7 +101,7 @@ class Settling:
         return min(now - self.good_since, self.settle)
 
 
-class BaselineActuator:
+class BaselineActuator(LeavesNothing):
     """A probe: watches until the values have settled.
 
     Args:
@@ -124,11 +125,6 @@ class BaselineActuator:
             )
             return (Check(subject, Verdict.WARN, f"Cannot be read now: {problem}", resolution),)
         return (Check(subject, Verdict.OK, f"{target.url} can be read"),)
-
-    async def observe(self, step: BackAtBaseline, context: Context) -> Observation:
-        """Answer that nothing lasting is there: a probe has no effect."""
-        del step, context
-        return Observation(Presence.ABSENT, "A probe leaves nothing behind")
 
     async def apply(self, step: BackAtBaseline, context: Context) -> Outcome:
         """Watch until the values have settled or the time is up."""

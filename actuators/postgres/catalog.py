@@ -30,8 +30,7 @@ ORDER BY pid
 
 _ROLE = """
 SELECT r.rolname::text, r.rolsuper, r.rolcreatedb,
-       pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
-       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
+       pg_has_role(current_user, 'pg_signal_backend', 'USAGE')
 FROM pg_roles AS r WHERE r.rolname = current_user
 """
 
@@ -101,7 +100,6 @@ class Role:
     superuser: bool
     createdb: bool
     signal: bool
-    stats: bool
 
 
 async def find_database(connection: Connection, name: str) -> DatabaseState | None:

@@ -7,21 +7,17 @@ from actuators.postgres.baseline import differences, measure
 from actuators.postgres.checks import Look, examine
 from actuators.postgres.connection import connected, database_of
 from actuators.postgres.steps import Verify
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Verdict
+from actuators.probes import LeavesNothing
+from bot.domain.actuation import Check, Context, Outcome, Verdict
 from bot.domain.errors import ActuatorError
 
 
-class VerifyActuator:
+class VerifyActuator(LeavesNothing):
     """A probe: reads the schema version, counts rows, compares."""
 
     async def check(self, step: Verify, context: Context) -> tuple[Check, ...]:
         """Look whether there is something to compare with, and whether the role may read."""
         return await examine(step, context, _baseline, _readable)
-
-    async def observe(self, step: Verify, context: Context) -> Observation:
-        """Answer that nothing lasting is there: a probe has no effect."""
-        del step, context
-        return Observation(Presence.ABSENT, "A probe leaves nothing behind")
 
     async def apply(self, step: Verify, context: Context) -> Outcome:
         """Compare once: neither a schema version nor a count heals by waiting."""

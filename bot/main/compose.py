@@ -73,7 +73,7 @@ class Bot:
 
     Attributes:
         service: The use cases.
-        seat: The console, if it is served.
+        seat: The console, where it takes Slack's place.
         site: Inventory and policy.
         register: Incidents, problems and changes.
         runs: The rollbacks.
@@ -204,11 +204,11 @@ async def _run(
     board, ledger, register = SqlProgressBoard(database), SqlLedger(database), SqlRegister(database)
     folder = plans.PlanFolder(settings.plans, catalogue=registry.catalogue(), inventory=site.inventory)
     seat = None
-    if settings.serves_console:
+    if not settings.speaks_slack:
         seat = chat.build_console(settings, site.policy, store=SqlDocumentStore(database), clock=clock)
-    how = seat.settings if seat and not settings.speaks_slack else chat.slack_settings(settings)
+    how = seat.settings if seat else chat.slack_settings(settings)
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    client = chat.web_client(how, seat=None if settings.speaks_slack else seat, session=session)
+    client = chat.web_client(how, seat=seat, session=session)
     speaker = slack.SlackChat(client, ops_channel=settings.ops_channel, policy=site.policy, clock=clock)
     jobs = make_app(store.url, clock=clock)
     await stack.enter_async_context(jobs.open_async())
@@ -266,13 +266,12 @@ async def _listen(
         await seat.console.start()
         stack.push_async_callback(seat.console.close)
         app = seat.console.app()
-        if not settings.speaks_slack:
-            app.add_routes(slack_http.routes(bolt, how))
+        app.add_routes(slack_http.routes(bolt, how))
         host, _, port = seat.url.removeprefix("http://").rpartition(":")
         await stack.enter_async_context(chat.listening(app, host, int(port)))
-    if settings.speaks_slack and settings.slack_app_token:
+    elif settings.slack_app_token:
         await stack.enter_async_context(slack_socket.connected(bolt, how))
-    elif settings.speaks_slack:
+    else:
         app = web.Application()
         app.add_routes(slack_http.routes(bolt, how))
         await stack.enter_async_context(chat.listening(app, settings.http_host, settings.http_port))

@@ -95,11 +95,10 @@ async def _chat(settings: Settings) -> AsyncIterator[Finding]:
     if settings.slack_bot_token is None:
         words = "Slack is not configured; the console takes its place"
         yield Finding("chat", State.DEFAULT, words, "Set SLACK_BOT_TOKEN and SLACK_APP_TOKEN; see manifest.yml.")
+        yield Finding("console", State.GOOD, f"http://{settings.console_host}:{settings.console_port}")
     else:
         way = "Socket Mode" if settings.slack_app_token else f"HTTP on {settings.http_host}:{settings.http_port}"
         yield await _slack(settings.slack_bot_token.get_secret_value(), way, settings.ops_channel)
-    if settings.serves_console:
-        yield Finding("console", State.GOOD, f"http://{settings.console_host}:{settings.console_port}")
 
 
 async def _slack(token: str, way: str, channel: str) -> Finding:

@@ -101,8 +101,3 @@ class Settings(BaseSettings):
     def speaks_slack(self) -> bool:
         """Whether Slack is configured."""
         return self.slack_bot_token is not None
-
-    @property
-    def serves_console(self) -> bool:
-        """Whether the console is served: in place of Slack, when Slack is not configured."""
-        return not self.speaks_slack
