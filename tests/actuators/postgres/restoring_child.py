@@ -21,14 +21,16 @@ PORT, BIN_DIR, DUMP, FOLDER = sys.argv[1:]
 def announce(progress: Progress) -> None:
     """Tell the test that the restore is under way."""
     if "TABLE DATA" in progress.words:
+        # ps joins its selections by «or»: asked for the name as well, it would show other tests' programs.
         found = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(os.getpid()), "-C", "pg_restore"],
+            ["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())],
             check=True,
             capture_output=True,
             text=True,
             timeout=10,
         )
-        print(found.stdout.split()[0], flush=True)  # noqa: T201 - this is how it speaks to the test
+        (mine,) = (line.split()[0] for line in found.stdout.splitlines() if line.split()[1] == "pg_restore")
+        print(mine, flush=True)  # noqa: T201 - this is how it speaks to the test
 
 
 async def main() -> None:

@@ -216,11 +216,13 @@ async def test_killed_bot_leaves_no_pg_restore_and_the_next_one_goes_on(payments
     child = Path(__file__).with_name("restoring_child.py")
     settings = [str(payments.server.port), str(payments.server.bin_dir), str(payments.dump), str(payments.folder)]
     bot = await asyncio.create_subprocess_exec(sys.executable, str(child), *settings, stdout=subprocess.PIPE)
-    assert bot.stdout is not None
-    pid = int(await asyncio.wait_for(bot.stdout.readline(), 30))
-    assert runs(pid)
-    bot.send_signal(signal.SIGKILL)
-    await bot.wait()
+    try:
+        assert bot.stdout is not None
+        pid = int(await asyncio.wait_for(bot.stdout.readline(), 30))
+        assert runs(pid)
+    finally:
+        bot.send_signal(signal.SIGKILL)
+        await bot.wait()
     async with asyncio.timeout(10):
         while runs(pid):
             await RealClock().sleep(0.01)
