@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from bot.domain.clock import Clock
 from bot.domain.inventory import Inventory
@@ -103,6 +104,62 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """How the latest attempt of a step ended badly.
+
+    Attributes:
+        brief: What happened.
+        output: The last lines of the tool's output, redacted.
+        presence: Whether the step's effect was there afterwards.
+    """
+
+    brief: str
+    output: str = ""
+    presence: Presence = Presence.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Something that may help after a step failed: a step of its own, run when a person says so.
+
+    A remedy whose step `reads_only` is a diagnosis: it shows what a person would look at next. Any other one acts,
+    and needs somebody who may authorise the rollback. Its step is as pinned and repeatable as those of a plan.
+
+    Attributes:
+        id: Its name, unique among the remedies of the failed step; the same remedy always has the same.
+        title: What its button says, at most 60 characters.
+        words: What it does and, if it acts, what it changes; one sentence or two.
+        step: What is run, of a registered kind.
+        settles: Whether the failed step counts as done when this one is: it brings the same effect about in another
+            way.
+    """
+
+    id: str
+    title: str
+    words: str
+    step: Step
+    settles: bool = False
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a step would destroy that came in after the backup.
+
+    Attributes:
+        words: What would be lost, for people: ``412 rows of transactions, 3 of users; all writes of 31 minutes``.
+        since: Moment of the backup that comes back.
+        rows: Rows written since, as far as they can be counted; None: not known.
+        beyond: Why the plan's point of no return has been passed by what was written, whatever the time; empty if
+            it has not, or if the plan names no such limit.
+    """
+
+    words: str
+    since: datetime
+    rows: int | None = None
+    beyond: str = ""
+
+
+@dataclass(frozen=True)
 class Context:
     """The world of one step of one rollback, as an actuator sees it.
 
@@ -150,6 +207,24 @@ class Actuator(Protocol[S_contra]):
         ...
 
 
+@runtime_checkable
+class KnowsRemedies(Protocol[S_contra]):
+    """An actuator that knows what may help when its step failed."""
+
+    async def remedies(self, step: S_contra, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return what may help, diagnoses first. Read only; what cannot be found out is left out."""
+        ...
+
+
+@runtime_checkable
+class KnowsLoss(Protocol[S_contra]):
+    """An actuator whose step destroys what came in after a backup."""
+
+    async def loss(self, step: S_contra, context: Context) -> Loss | None:
+        """Measure what the step would destroy now, read only; None: nothing."""
+        ...
+
+
 @dataclass(frozen=True)
 class Registered(Generic[S]):
     """A step's model with the actuator that carries it out."""
@@ -172,6 +247,16 @@ class Registry:
         """Return the same steps with each actuator wrapped: to watch, limit or disturb what they do."""
         entries = self._entries.values()
         return Registry(*(Registered(entry.model, wrap(entry.actuator)) for entry in entries))
+
+    def read(self, document: Mapping[str, Any]) -> Step:
+        """Return the step that a journal holds as JSON.
+
+        Raises:
+            KeyError: If no actuator of that kind is registered.
+            pydantic.ValidationError: If it is no step of that kind.
+        """
+        step: Step = self._entries[document["kind"]].model.model_validate(document)
+        return step
 
     def actuator(self, step: Step) -> Actuator[Any]:
         """Return the actuator of a step.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import reduce
 from operator import or_
@@ -29,6 +29,11 @@ class Criticality(StrEnum):
     CRITICAL = "critical"
 
 
+def _absent(value: object) -> bool:
+    """Leave a field that was added later out of the canonical plan where it is not used: digests stay the same."""
+    return value is None
+
+
 class Step(Model):
     """One pinned, repeatable act of a plan. Actuators define their own steps as subclasses with a literal `kind`.
 
@@ -41,10 +46,15 @@ class Step(Model):
         timeout: How long it may take before it is stopped and looked at; default 4 x `expected`, at least 1 m.
         attempts: How often it is tried while the fault is a passing one.
         title: Words for the progress card; the actuator has its own if empty.
+        point_of_no_return: Why giving up is hard once the step has begun, and what a forward-fix needs then. After
+            it, an abort asks for a second confirmation and shows these words.
     """
 
     reads_only: ClassVar[bool] = False
     """Whether the step only looks: then it may be repeated without observing first."""
+
+    destroys: ClassVar[bool] = False
+    """Whether the step takes away what came in after the backup, as far as the service sees it."""
 
     id: Name
     kind: str
@@ -54,6 +64,7 @@ class Step(Model):
     timeout: Duration | None = None
     attempts: int = Field(default=3, ge=1, le=10)
     title: str = Field(default="", max_length=120)
+    point_of_no_return: str | None = Field(default=None, min_length=1, max_length=600, exclude_if=_absent)
 
     def deadline(self) -> timedelta:
         """Return how long one attempt may take."""
@@ -118,16 +129,48 @@ class Versions(Model):
     restored: str = Field(min_length=1)
 
 
+class RowsWritten(Model):
+    """A limit on the rows that were written since the backup.
+
+    Attributes:
+        target: The database.
+        tables: Which tables count; none: those that the inventory counts.
+        above: The most rows that may be lost without a second person's word.
+    """
+
+    target: Name
+    tables: tuple[str, ...] = ()
+    above: int = Field(default=0, ge=0)
+
+
+class LossQuery(Model):
+    """A query of one's own that tells whether a database can still go back.
+
+    Attributes:
+        target: The database.
+        sql: A statement that yields one number; it runs in a read-only transaction.
+        above: The point of no return is passed when the number is above this.
+    """
+
+    target: Name
+    sql: str = Field(min_length=1, max_length=4000)
+    above: float = 0
+
+
 class PointOfNoReturn(Model):
-    """The moment after which a rollback loses data or cannot be done.
+    """The moment after which a rollback loses data or cannot be done: whichever of the conditions comes first.
 
     Attributes:
         after: Time since the deployment.
         reason: Why.
+        rows: A limit on the rows written since the backup.
+        query: A query of one's own.
     """
 
     after: Duration
     reason: str = Field(min_length=1)
+    rows: RowsWritten | None = Field(default=None, exclude_if=_absent)
+    query: LossQuery | None = Field(default=None, exclude_if=_absent)
 
 
 class Baseline(Model):
@@ -263,9 +306,14 @@ class Plan(Model):
 
     def all_targets(self) -> tuple[str, ...]:
         """Return the names of all targets that the plan reads or acts on, sorted."""
-        return tuple(
-            sorted({step.target for step in self.steps()} | {self.metrics} | {b.target for b in self.backups})
-        )
+        point = self.point_of_no_return
+        measured = {limit.target for limit in (point.rows, point.query) if limit}
+        steps = {step.target for step in self.steps()}
+        return tuple(sorted(steps | {self.metrics} | {b.target for b in self.backups} | measured))
+
+    def no_return_at(self) -> datetime:
+        """Return the moment from which a rollback is past its point of no return, by the time alone."""
+        return self.deployed_at + self.point_of_no_return.after
 
     def expected(self) -> timedelta:
         """Return how long the whole rollback normally takes."""
