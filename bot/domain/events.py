@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 from bot.domain.actuation import Presence, Verdict
 from bot.domain.criteria import Decision, Reading
 from bot.domain.inventory import Model
-from bot.domain.times import Moment
+from bot.domain.times import Duration, Moment
 
 
 class Event(Model):
@@ -38,6 +38,15 @@ class CheckFinding(Model):
     verdict: Verdict
     words: str
     resolution: str = ""
+
+
+class PartlyChecked(Event):
+    """The preconditions that one network zone can reach were looked at; another zone looks at the rest."""
+
+    kind: Literal["partly_checked"] = "partly_checked"
+    zone: str
+    findings: tuple[CheckFinding, ...]
+    reading: Reading | None = None
 
 
 class Requested(Event):
@@ -101,10 +110,38 @@ class Expired(Event):
     kind: Literal["expired"] = "expired"
 
 
+class LossFound(CheckFinding):
+    """What one step would destroy, as it was measured."""
+
+    step: str
+    since: Moment
+    rows: int | None = None
+
+
+class ConfirmationAsked(Event):
+    """The point of no return is passed: a second person must confirm the loss. `why` says by what it is passed."""
+
+    kind: Literal["confirmation_asked"] = "confirmation_asked"
+    losses: tuple[LossFound, ...]
+
+
+class LossConfirmed(Event):
+    """A second person confirmed that these data may be lost; `words` names them as they were shown."""
+
+    kind: Literal["loss_confirmed"] = "loss_confirmed"
+    name: str
+    words: str
+
+
 class ExecutionBegan(Event):
-    """The first phase begins."""
+    """The first phase begins.
+
+    Attributes:
+        blocks: Whether deployments of the service are blocked from now on, until somebody lifts the hold.
+    """
 
     kind: Literal["execution_began"] = "execution_began"
+    blocks: bool = False
 
 
 class StepStarted(Event):
@@ -167,6 +204,145 @@ class Decided(Event):
     name: str
 
 
+class RemedyOffered(Model):
+    """A remedy as it was offered: its button, and the step that it runs, as JSON.
+
+    Attributes:
+        id: Its name among the remedies of the failed step.
+        title: The button.
+        words: What it does.
+        acts: Whether it changes anything; a diagnosis does not.
+        settles: Whether the failed step counts as done when the remedy is.
+        step: The step, to be read by `bot.domain.actuation.Registry.read`; its id is unique within the rollback.
+    """
+
+    id: str
+    title: str
+    words: str
+    acts: bool
+    settles: bool
+    step: dict[str, Any]
+
+
+class RemediesOffered(Event):
+    """What may help the held step, as its actuator found out."""
+
+    kind: Literal["remedies_offered"] = "remedies_offered"
+    step: str
+    remedies: tuple[RemedyOffered, ...]
+
+
+class RemedyChosen(Event):
+    """A person wants a remedy to be run: this authorises exactly the step that was offered."""
+
+    kind: Literal["remedy_chosen"] = "remedy_chosen"
+    step: str
+    remedy: str
+    name: str
+    role: str = ""
+
+
+class HoldAsked(Event):
+    """A person wants the rollback to pause: running steps end, nothing new begins."""
+
+    kind: Literal["hold_asked"] = "hold_asked"
+    name: str
+
+
+class ResumeAsked(Event):
+    """A person ends the pause."""
+
+    kind: Literal["resume_asked"] = "resume_asked"
+    name: str
+
+
+class AbortAsked(Event):
+    """A person gives the rollback up.
+
+    Attributes:
+        stop: Whether running steps are stopped; otherwise they may end.
+        confirmed: The words that were confirmed a second time, because the point of no return was passed; else empty.
+    """
+
+    kind: Literal["abort_asked"] = "abort_asked"
+    name: str
+    stop: bool = False
+    confirmed: str = ""
+
+
+class TargetFound(Model):
+    """How one step's target stands: whether the step's effect is there."""
+
+    step: str
+    target: str
+    presence: Presence
+    words: str
+
+
+class Surveyed(Event):
+    """Every target was looked at before the rollback is given up."""
+
+    kind: Literal["surveyed"] = "surveyed"
+    found: tuple[TargetFound, ...]
+
+
+class LeadHandedOver(Event):
+    """Another person leads the rollback from now on."""
+
+    kind: Literal["lead_handed_over"] = "lead_handed_over"
+    to: str
+    to_name: str
+    name: str
+
+
+class ExtensionDrafted(Event):
+    """The forecast passes the end of the window: a ROLLBACK EXTENSION is ready to be sent. `why` is its reason.
+
+    Attributes:
+        window: The window in force, from the beginning of execution.
+        estimate: The new one that is proposed.
+        share: Part of the work that is done, 0..1.
+    """
+
+    kind: Literal["extension_drafted"] = "extension_drafted"
+    window: Duration
+    estimate: Duration
+    share: float = Field(ge=0, le=1)
+
+
+class Extended(Event):
+    """The window was extended: ROLLBACK EXTENSION is sent. `why` is its reason.
+
+    Attributes:
+        window: The window in force until now, from the beginning of execution.
+        estimate: The new one.
+        share: Part of the work that is done, 0..1.
+        exceeded: Whether the window had been exceeded before anybody extended it.
+        name: Who extended it; empty: it was exceeded, and the message sent itself.
+    """
+
+    kind: Literal["extended"] = "extended"
+    window: Duration
+    estimate: Duration
+    share: float = Field(ge=0, le=1)
+    exceeded: bool = False
+    name: str = ""
+
+
+class ContinuationChosen(Event):
+    """Asked whether to go on beyond the window or to fix forward, a person chose to go on."""
+
+    kind: Literal["continuation_chosen"] = "continuation_chosen"
+    name: str
+
+
+class DeploymentsReleased(Event):
+    """A person lifted the hold on deployments of the service."""
+
+    kind: Literal["deployments_released"] = "deployments_released"
+    name: str
+
+
 class Resumed(Event):
     """Every held step has its decision; execution goes on."""
 
@@ -216,6 +392,20 @@ class Closed(Event):
 AnyEvent = Annotated[
     Requested
     | CheckingBegan
+    | PartlyChecked
+    | ConfirmationAsked
+    | LossConfirmed
+    | RemediesOffered
+    | RemedyChosen
+    | HoldAsked
+    | ResumeAsked
+    | AbortAsked
+    | Surveyed
+    | LeadHandedOver
+    | ExtensionDrafted
+    | Extended
+    | ContinuationChosen
+    | DeploymentsReleased
     | Checked
     | Refused
     | AuthorityAsked
