@@ -261,7 +261,7 @@ class AbortAsked(Event):
 
     Attributes:
         stop: Whether running steps are stopped; otherwise they may end.
-        confirmed: The words that were confirmed a second time, because the point of no return was passed; else empty.
+        confirmed: The words that were confirmed a second time beyond the point of no return; else empty.
     """
 
     kind: Literal["abort_asked"] = "abort_asked"
