@@ -181,7 +181,7 @@ class SqlRuns:
             raise LeaseLostError(f"{lease.rollback_id}: lease {lease.fence} is no longer in force")
         return int(row["seq"])
 
-    async def release(self, lease: Lease, *, seen: int, wake_at: datetime | None) -> bool:
+    async def release(self, lease: Lease, *, seen: int, wake_at: datetime | None, zone: str | None = None) -> bool:
         """Give the lease back, unless the journal moved beyond `seen`; say whether it was given back.
 
         Raises:
@@ -189,7 +189,8 @@ class SqlRuns:
             StoreUnavailableError: If the store cannot be reached.
         """
         values = {"id": lease.rollback_id, "fence": lease.fence}
-        if await self._database.row(statements.RELEASE, **values, seen=seen, wake_at=wake_at) is not None:
+        statement, place = (statements.RELEASE_TO, {"zone": zone}) if zone else (statements.RELEASE, {})
+        if await self._database.row(statement, **values, **place, seen=seen, wake_at=wake_at) is not None:
             return True
         standing = await self._database.row(statements.STANDING, **values)
         if standing is None or not standing["leased"]:
@@ -224,6 +225,14 @@ class SqlRuns:
         """Return the newest rollback of a change."""
         row = await self._database.row(statements.LATEST_OF, change=change)
         return None if row is None else self._run(row)
+
+    async def blocking(self, service: str) -> tuple[Run, ...]:
+        """Return the rollbacks because of which deployments of a service are blocked, the newest first."""
+        return await self._readable(statements.BLOCKING, service=service)
+
+    async def blocked(self) -> tuple[Run, ...]:
+        """Return the rollbacks because of which deployments of any service are blocked, the newest first."""
+        return await self._readable(statements.BLOCKED)
 
     def changed(self) -> AsyncIterator[str]:
         """Yield the id of each rollback whose journal or progress changed, on any machine.

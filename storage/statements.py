@@ -67,6 +67,16 @@ ACTIVE = text(f"{_SELECT} WHERE r.state NOT IN ({ENDED}) ORDER BY r.number DESC"
 RECENT = text(f"{_SELECT} ORDER BY r.number DESC LIMIT :limit")
 LATEST_OF = text(f"{_SELECT} WHERE r.change = :change ORDER BY r.number DESC LIMIT 1")
 
+# The hold on deployments is part of the journal: it begins with the execution and ends with a person's word.
+_BLOCKS = """
+EXISTS (
+    SELECT FROM journal j
+    WHERE j.rollback_id = r.id AND j.kind = 'execution_began' AND (j.body ->> 'blocks')::boolean
+) AND NOT EXISTS (SELECT FROM journal j WHERE j.rollback_id = r.id AND j.kind = 'deployments_released')
+"""
+BLOCKING = text(f"{_SELECT} WHERE r.service = :service AND {_BLOCKS} ORDER BY r.number DESC")
+BLOCKED = text(f"{_SELECT} WHERE {_BLOCKS} ORDER BY r.number DESC")
+
 # Taking the lease grants the wish to be woken. Should the worker die, its lapsed lease calls for the next one.
 ACQUIRE = text(f"""
 UPDATE rollback SET
@@ -85,13 +95,20 @@ RETURNING seq
 """)
 
 # A lapsed lease that nobody took may still be given back: its holder knows best when to look again.
-RELEASE = text("""
-UPDATE rollback SET lease_owner = NULL, lease_until = NULL, wake_at = CAST(:wake_at AS timestamptz)
+_RELEASE = """
+UPDATE rollback SET lease_owner = NULL, lease_until = NULL, wake_at = CAST(:wake_at AS timestamptz) {zone}
 WHERE id = :id AND fence = :fence AND seq <= :seen AND lease_owner IS NOT NULL
 RETURNING seq
-""")
+"""
+RELEASE = text(_RELEASE.format(zone=""))
+RELEASE_TO = text(_RELEASE.format(zone=", zone = :zone"))
 
+# Who is dead speaks no more either.
 END_LEASES = text("""
+WITH silenced AS (
+    UPDATE speaker SET until = clock_timestamp()
+    WHERE owner = ANY(CAST(:owners AS text[])) AND until > clock_timestamp()
+)
 UPDATE rollback SET lease_until = clock_timestamp()
 WHERE lease_owner = ANY(CAST(:owners AS text[])) AND lease_until > clock_timestamp()
 """)
@@ -112,6 +129,7 @@ ORDER BY number
 """)  # noqa: S608 - the states are our own constants
 
 OWNERS = text(f"""
-SELECT DISTINCT lease_owner FROM rollback
-WHERE state NOT IN ({ENDED}) AND lease_until > clock_timestamp() ORDER BY lease_owner
+SELECT lease_owner FROM rollback WHERE state NOT IN ({ENDED}) AND lease_until > clock_timestamp()
+UNION SELECT owner FROM speaker WHERE until > clock_timestamp()
+ORDER BY lease_owner
 """)  # noqa: S608 - the states are our own constants

@@ -7,87 +7,43 @@ message survives the death of whoever was about to send it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
-from bot.domain import events, records
+from bot.domain import events, records, steering
 from bot.domain.actuation import Verdict
 from bot.domain.authority import Ask, Policy, Role, approving_roles
 from bot.domain.criteria import milliseconds, percent
 from bot.domain.events import AnyEvent
+from bot.domain.messages import (
+    CARD,
+    Announcement,
+    Asks,
+    Card,
+    Content,
+    HeldQuestion,
+    Note,
+    Place,
+    Question,
+    Standard,
+)
 from bot.domain.run import Run
 from bot.domain.times import in_words, utc_minute
 
-
-class Place(StrEnum):
-    """Where a message goes."""
-
-    CHANNEL = "channel"
-    THREAD = "thread"
-    DIRECT = "direct"
-
-
-@dataclass(frozen=True)
-class Card:
-    """The one message of a rollback that is edited in place."""
-
-
-@dataclass(frozen=True)
-class Standard:
-    """A message with exactly these lines: the standard messages, the authorisation, the records.
-
-    Attributes:
-        title: The first line, e.g. ``ROLLBACK IN PROGRESS``.
-        lines: The others, e.g. ``Change: CHG0012345 - ...``.
-        tone: How it is set off.
-    """
-
-    title: str
-    lines: tuple[str, ...]
-    tone: str = "info"
-
-    def text(self) -> str:
-        """Return the whole message as plain text."""
-        return "\n".join((self.title, *self.lines))
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line in the thread; `output` is folded below it."""
-
-    text: str
-    output: str = ""
-    tone: str = "info"
-
-
-@dataclass(frozen=True)
-class HeldQuestion:
-    """A step waits for a person's decision; carries the buttons."""
-
-    step: str
-
-
-Content = Card | Standard | Note | HeldQuestion
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """One message that must exist.
-
-    Attributes:
-        key: Its name within the rollback; never changes.
-        place: Where.
-        content: What.
-        user: User id for a direct message.
-    """
-
-    key: str
-    place: Place
-    content: Content
-    user: str = ""
-
-
-CARD = Announcement("card", Place.CHANNEL, Card())
+__all__ = [
+    "CARD",
+    "Announcement",
+    "Asks",
+    "Card",
+    "Content",
+    "HeldQuestion",
+    "Note",
+    "Place",
+    "Question",
+    "Standard",
+    "announcements",
+    "ask_of",
+    "complete",
+    "in_progress",
+]
 
 
 def announcements(run: Run, policy: Policy) -> tuple[Announcement, ...]:
@@ -98,7 +54,9 @@ def announcements(run: Run, policy: Policy) -> tuple[Announcement, ...]:
     return tuple(found)
 
 
-def _of_event(run: Run, policy: Policy, event: AnyEvent, number: int) -> Iterator[Announcement]:
+def _of_event(  # noqa: C901 - one case an event
+    run: Run, policy: Policy, event: AnyEvent, number: int
+) -> Iterator[Announcement]:
     key = f"{number:04d}-{event.kind}"
     match event:
         case events.Checked():
@@ -115,28 +73,48 @@ def _of_event(run: Run, policy: Policy, event: AnyEvent, number: int) -> Iterato
         case events.Closed():
             yield from _books(run, key, event)
         case events.Held() | events.Aborted():
-            yield from _of_stop(run, key, event)
+            yield from _of_stop(run, key, event, number)
+        case events.ConfirmationAsked():
+            yield Announcement(key, Place.THREAD, Question(Asks.LOSS, number))
+            yield from _direct(key, _to_confirm(run, policy), steering.please_confirm(run, event))
+        case events.Extended():
+            yield from _to_everybody(run, key, steering.extension(run, event))
+            if event.exceeded:
+                yield Announcement(f"{key}-question", Place.THREAD, Question(Asks.WINDOW, number))
         case _:
-            note = _note(run, event)
-            if note:
-                yield Announcement(key, Place.THREAD, note)
+            content = steering.content_of(run, event, number) or _note(run, event)
+            if content:
+                yield Announcement(key, Place.THREAD, content)
 
 
 def _of_completion(run: Run, key: str, event: events.Completed) -> Iterator[Announcement]:
     if run.last(events.ReviewScheduled) and run.last(events.IncidentOpened):
         yield from _to_everybody(run, key, complete(run))
+        yield from _deployments(run, key)
         if run.overrides:
             yield Announcement(f"{key}-overrides", Place.THREAD, Note(f"Complete, {event.why}.", tone="warn"))
 
 
-def _of_stop(run: Run, key: str, event: events.Held | events.Aborted) -> Iterator[Announcement]:
+def _of_stop(run: Run, key: str, event: events.Held | events.Aborted, number: int) -> Iterator[Announcement]:
     if isinstance(event, events.Held):
-        title = "ROLLBACK HELD"
         yield from (Announcement(f"{key}-{step}", Place.THREAD, HeldQuestion(step)) for step in event.steps)
-    else:
-        title = "ROLLBACK ABORTED"
-        yield Announcement(key, Place.THREAD, Note(f"{_ENDINGS[event.kind]} {event.why}", tone="bad"))
-    yield from _direct(key, _responsible(run), _stopped(run, title, event.why))
+        if not event.steps:
+            yield Announcement(key, Place.THREAD, Question(Asks.PAUSE, number))
+        yield from _direct(key, _responsible(run), _stopped(run, "ROLLBACK HELD", event.why))
+        return
+    yield Announcement(key, Place.THREAD, Note(f"{_ENDINGS[event.kind]} {event.why}", tone="bad"))
+    found = steering.targets(run)
+    if found:
+        yield Announcement(f"{key}-targets", Place.THREAD, found)
+    yield from _deployments(run, key)
+    yield from _direct(key, _responsible(run), _stopped(run, "ROLLBACK ABORTED", event.why, found))
+
+
+def _deployments(run: Run, key: str) -> Iterator[Announcement]:
+    """Say, with the button that lifts it, that deployments of the service are blocked from now on."""
+    for number, event in enumerate(run.history, start=1):
+        if isinstance(event, events.ExecutionBegan) and event.blocks:
+            yield Announcement(f"{key}-deployments", Place.THREAD, Question(Asks.DEPLOYMENTS, number))
 
 
 def _books(run: Run, key: str, event: events.Closed) -> Iterator[Announcement]:
@@ -167,13 +145,11 @@ def _note(run: Run, event: AnyEvent) -> Note | None:
     match event:
         case events.StepSucceeded():
             how = " (found so when looking)" if event.found else ""
-            return Note(f"{run.plan.step(event.step).words()}: {event.words}{how}", event.output, "good")
+            return Note(f"{run.words_of(event.step)}: {event.words}{how}", event.output, "good")
         case events.StepFailed():
             parts = (event.brief, event.untouched, f"Seen afterwards: {event.seen}." if event.seen else "")
             words = " ".join(part for part in (*parts, event.resolution) if part)
-            return Note(
-                f"{run.plan.step(event.step).words()}, attempt {event.attempt}: {words}", event.output, "bad"
-            )
+            return Note(f"{run.words_of(event.step)}, attempt {event.attempt}: {words}", event.output, "bad")
         case events.Refused() | events.Rejected() | events.Expired():
             return Note(f"{_ENDINGS[event.kind]} {event.why}", tone="bad")
         case events.Decided():
@@ -233,24 +209,39 @@ def _to_ask(run: Run, policy: Policy, event: events.AuthorityAsked) -> list[str]
     return [person.id for person in holders if person.id != run.requester]
 
 
+def _to_confirm(run: Run, policy: Policy) -> list[str]:
+    """Return who may confirm a loss: the operators, but whoever authorised the rollback."""
+    authorised: events.Authorised | None = run.last(events.Authorised)
+    holders = policy.holders(policy.operators, service=run.plan.service)
+    return [person.id for person in holders if authorised is None or person.id != authorised.who]
+
+
 def _escalation(run: Run) -> list[str]:
     return list(dict.fromkeys(contact.user for contact in run.plan.communication.escalation))
 
 
 def _responsible(run: Run) -> list[str]:
     """Return the lead and the escalation path: who must hear that a rollback does not go on by itself."""
-    lead = [run.requester] if run.requester[:1] in ("U", "W") else []
+    lead = [run.lead] if run.lead[:1] in ("U", "W") else []
     return list(dict.fromkeys((*lead, *_escalation(run))))
 
 
-def _stopped(run: Run, title: str, why: str) -> Standard:
+def _stopped(run: Run, title: str, why: str, found: Standard | None = None) -> Standard:
     lines = (
         f"Change: {run.plan.title_line()}",
         f"Reason: {why}",
+        *(found.lines if found else ()),
         f"Bridge: {run.plan.bridge.url}",
         "See the rollback's thread in the operations channel.",
     )
     return Standard(title, lines, "bad")
+
+
+def _lead_then(run: Run, event: events.ExecutionBegan) -> str:
+    """Return who led when execution began: what was posted does not change with a later hand-over."""
+    before = run.history[: run.history.index(event)] if event in run.history else run.history
+    handed = [e.to for e in before if isinstance(e, events.LeadHandedOver)]
+    return handed[-1] if handed else run.requester
 
 
 def in_progress(run: Run, event: events.ExecutionBegan) -> Standard:
@@ -263,7 +254,7 @@ def in_progress(run: Run, event: events.ExecutionBegan) -> Standard:
             f"Started: {utc_minute(event.at)}",
             f"Expected duration: {in_words(run.plan.expected())}",
             f"Bridge: {run.plan.bridge.url}",
-            f"Lead: <@{run.requester}>",
+            f"Lead: <@{_lead_then(run, event)}>",
         ),
         "warn",
     )

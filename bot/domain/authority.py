@@ -232,8 +232,32 @@ def may_approve(policy: Policy, ask: Ask, user_id: str, *, now: datetime) -> Rul
     return Ruling(Answer.GRANTED, f"{held.words()}; {why}", held)
 
 
+def may_steer(policy: Policy, ask: Ask, user_id: str) -> Ruling:
+    """Decide whether a person may hold, resume, retry, extend, hand over or give up a rollback that runs.
+
+    An operator may, unless a target is reserved for roles that the person does not hold.
+    """
+    ruling = may_operate(policy, user_id)
+    person = policy.person(user_id)
+    if not ruling.granted or person is None or ask.touch is None:
+        return ruling
+    held = next((role for role in ask.touch if _holds(person, role, service=ask.service)), None)
+    if held is None:
+        needed = " or ".join(role.words() for role in ask.touch) or "nobody"
+        return Ruling(Answer.REFUSED, f"The targets are reserved. {person.name} is not among: {needed}.")
+    return Ruling(Answer.GRANTED, held.words(), held)
+
+
+def may_confirm(policy: Policy, ask: Ask, user_id: str, *, authoriser: str) -> Ruling:
+    """Decide whether a person may confirm that data are lost: anyone who may steer, but whoever authorised."""
+    ruling = may_steer(policy, ask, user_id)
+    if ruling.granted and user_id == authoriser:
+        return Ruling(Answer.MISSING, "You authorised the rollback: a second person must confirm the loss of data.")
+    return ruling
+
+
 def may_operate(policy: Policy, user_id: str) -> Ruling:
-    """Decide whether a person may request a rollback or decide about a held step."""
+    """Decide whether a person may request a rollback."""
     person = policy.person(user_id)
     if person is None:
         return Ruling(Answer.REFUSED, "You hold no role here. Ask the change manager to enter you in the policy.")

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from bot.domain import events
+from bot.domain import events, forecast
+from bot.domain.actions import (
+    Abort,
+    Action,
+    Await,
+    BeginExecution,
+    BeginVerification,
+    CheckPlan,
+    Complete,
+    Done,
+    DraftExtension,
+    Expire,
+    Extend,
+    HandOver,
+    Hold,
+    OfferRemedies,
+    Resume,
+    RunSteps,
+    Settle,
+    Survey,
+    View,
+    Wait,
+    WriteRecords,
+)
 from bot.domain.actuation import Presence
 from bot.domain.events import Choice
 from bot.domain.lifecycle import State
@@ -17,171 +39,215 @@ MOST_INTERRUPTIONS = 10
 """How often a step is begun again after its worker was lost: one that takes its worker down must come to an end."""
 
 
-@dataclass(frozen=True)
-class CheckPlan:
-    """Look at plan, backups, access and metrics."""
-
-
-@dataclass(frozen=True)
-class Expire:
-    """The time for an approval is over."""
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to do before a person acts or the time comes; None: before a person acts."""
-
-    until: datetime | None = None
-
-
-@dataclass(frozen=True)
-class BeginExecution:
-    """Check that the approval still binds, then begin."""
-
-
-@dataclass(frozen=True)
-class RunSteps:
-    """Start these steps now; `observe_first` holds those whose last attempt has no known end."""
-
-    start: tuple[str, ...]
-    observe_first: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Await:
-    """Steps are running; come back when one ends."""
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Ask a person about these steps."""
-
-    steps: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Every held step has its decision."""
-
-
-@dataclass(frozen=True)
-class Abort:
-    """A person decided to give up."""
-
-    who: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class BeginVerification:
-    """All phases are done."""
-
-
-@dataclass(frozen=True)
-class Complete:
-    """Every probe is green."""
-
-
-@dataclass(frozen=True)
-class WriteRecords:
-    """Write and link incident, problem and change closure."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """Nothing will ever happen again."""
-
-
-Action = (
-    CheckPlan
-    | Expire
-    | Wait
-    | BeginExecution
-    | RunSteps
-    | Await
-    | Hold
-    | Resume
-    | Abort
-    | BeginVerification
-    | Complete
-    | WriteRecords
-    | Done
-)
-
-
-def next_action(run: Run, *, now: datetime, running: Collection[str] = ()) -> Action:
+def next_action(run: Run, view: View) -> Action:
     """Decide what to do next.
 
     Args:
         run: The rollback.
-        now: The time.
-        running: Ids of the steps that this worker is carrying out at the moment. A step that the journal calls
-            started and that is not among them has an unknown outcome.
+        view: What the asking worker knows beside the journal.
     """
     match run.state:
         case State.REQUESTED | State.CHECKING:
-            return CheckPlan()
+            return _check(run, view)
         case State.AWAITING_AUTHORITY:
             asked: events.AuthorityAsked = run.last(events.AuthorityAsked)
-            return Expire() if now >= asked.expires_at else Wait(until=asked.expires_at)
+            return Expire() if view.now >= asked.expires_at else Wait(until=asked.expires_at)
         case State.AUTHORISED:
-            return BeginExecution()
-        case State.EXECUTING | State.VERIFYING:
-            return _advance(run, running)
-        case State.HELD:
-            return _held(run)
+            return _authorised(run, view)
+        case State.EXECUTING | State.VERIFYING | State.HELD:
+            return _under_way(run, view)
         case State.COMPLETE | State.ABORTED:
             return WriteRecords()
         case _:
             return Done()
 
 
-def _held(run: Run) -> Action:
-    held: events.Held = run.last(events.Held)
-    since = run.history[run.state_seq :]
-    for event in since:
-        if isinstance(event, events.Decided) and event.choice is Choice.ABORT:
-            return Abort(who=event.who, reason=event.why)
-    if any(run.status(step).state is StepState.HELD for step in held.steps):
-        return Wait()
+def zones_to_check(run: Run) -> tuple[str, ...]:
+    """Return the zones whose workers have not looked at the preconditions yet, sorted."""
+    seen = {event.zone for event in run.history if isinstance(event, events.PartlyChecked)}
+    targets = {step.target for step in run.plan.steps()} | {run.plan.metrics}
+    return tuple(sorted({run.zone_of(target) for target in targets} - seen))
+
+
+def _check(run: Run, view: View) -> Action:
+    zones = zones_to_check(run)
+    if view.zone is None or not zones:
+        return CheckPlan()
+    if view.zone in zones:
+        return CheckPlan(last=len(zones) == 1)
+    return HandOver(zones[0])
+
+
+def _authorised(run: Run, view: View) -> Action:
+    destroying = next((step.target for step in run.plan.steps() if step.destroys), None)
+    if destroying and not view.reaches(run, destroying):
+        return HandOver(run.zone_of(destroying))  # whoever begins measures the loss
+    asked: events.AuthorityAsked = run.last(events.AuthorityAsked)
+    authorised: events.Authorised = run.last(events.Authorised)
+    valid_until = authorised.at + (asked.expires_at - asked.at)
+    if run.open_confirmation and view.now < valid_until:
+        return Wait(until=valid_until)
+    return BeginExecution()
+
+
+def _under_way(run: Run, view: View) -> Action:
+    leaving = run.giving_up
+    if leaving:
+        return _give_up(run, view, leaving)
+    exceeded = forecast.exceeded(run, now=view.now, paces=view.paces, progress=view.progress)
+    if exceeded:
+        return Extend(exceeded)
+    overrun = forecast.overrun(run, now=view.now, paces=view.paces, progress=view.progress)
+    if overrun:
+        return DraftExtension(overrun)
+    return _held(run, view) if run.state is State.HELD else _advance(run, view)
+
+
+def _give_up(run: Run, view: View, word: events.AbortAsked | events.Decided) -> Action:
+    if view.running:
+        return Await(stop=isinstance(word, events.AbortAsked) and word.stop)
+    doubtful = [key for key, status in run.steps.items() if status.state is StepState.STARTED]
+    if doubtful:
+        return _look(run, view, doubtful)
+    seen = {found.step for event in run.history if isinstance(event, events.Surveyed) for found in event.found}
+    unseen = [step for step in run.plan.steps() if not step.reads_only and step.id not in seen]
+    mine = tuple(step.id for step in unseen if view.reaches(run, step.target))
+    if mine:
+        return Survey(mine)
+    return HandOver(run.zone_of(unseen[0].target)) if unseen else Abort(who=word.who, reason=word.why)
+
+
+def _look(run: Run, view: View, doubtful: list[str]) -> Action:
+    """Bring what had begun to a known end without beginning it again."""
+    mine = tuple(key for key in doubtful if view.reaches(run, target_of(run, key)))
+    if mine:
+        return RunSteps(start=(), observe_first=mine, only_look=True)
+    return HandOver(run.zone_of(target_of(run, doubtful[0])))
+
+
+def target_of(run: Run, step_id: str) -> str:
+    """Return the target of a step of the plan or of a remedy."""
+    helping = run.remedy(step_id)
+    return str(helping[1].step["target"]) if helping else run.plan.step(step_id).target
+
+
+def _held(run: Run, view: View) -> Action:
+    remedies = _remedies(run, view)
+    if remedies:
+        return remedies
+    if any(status.state is StepState.HELD for status in run.steps.values()) or run.pause:
+        return Wait(until=forecast.next_look(run, now=view.now, paces=view.paces))
     return Resume()
 
 
-def _advance(run: Run, running: Collection[str]) -> Action:
+def _remedies(run: Run, view: View) -> Action | None:
+    """Return what to do about remedies: offer them, run the chosen ones, and take over what they brought about."""
+    held = [step for step in run.plan.steps() if run.status(step.id).state is StepState.HELD]
+    for step in held:
+        for offered in run.remedies(step.id):
+            if offered.settles and run.status(offered.step["id"]).state is StepState.DONE:
+                return Settle(step.id, offered.step["id"])
+    chosen = [key for key in run.steps if run.remedy(key) and key not in view.running]
+    doubtful = [key for key in chosen if run.status(key).state is StepState.STARTED]
+    start = [key for key in chosen if run.status(key).state is StepState.PENDING]
+    mine = [key for key in (*start, *doubtful) if view.reaches(run, target_of(run, key))]
+    if mine:
+        return RunSteps(
+            start=tuple(key for key in start if key in mine),
+            observe_first=tuple(key for key in doubtful if key in mine),
+        )
+    if view.running:
+        return Await(until=forecast.next_look(run, now=view.now, paces=view.paces))
+    if start or doubtful:
+        return HandOver(run.zone_of(target_of(run, (*start, *doubtful)[0])))
+    unasked = [
+        step for step in held if run.status(step.id).failure and _unasked(run, step) and step.id in view.helpful
+    ]
+    for step in unasked:
+        return OfferRemedies(step.id) if view.reaches(run, step.target) else HandOver(run.zone_of(step.target))
+    return None
+
+
+def _unasked(run: Run, step: Step) -> bool:
+    return run.status(step.id).offered != run.status(step.id).attempt
+
+
+def _advance(run: Run, view: View) -> Action:
     verifying = run.state is State.VERIFYING
     groups = (run.plan.verification.steps,) if verifying else tuple(phase.steps for phase in run.plan.phases)
     for steps in groups:
         if any(run.status(step.id).state not in SETTLED for step in steps):
-            return _within(run, steps, running)
+            return _within(run, steps, view)
     return Complete() if verifying else BeginVerification()
 
 
-def _within(run: Run, steps: tuple[Step, ...], running: Collection[str]) -> Action:
-    start: list[str] = []
-    doubtful: list[str] = []
-    stuck: list[str] = []
+@dataclass
+class _Group:
+    """The unfinished steps of a phase, sorted by what they need."""
+
+    start: list[Step] = field(default_factory=list)
+    doubtful: list[Step] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    reason: str = ""
+
+
+def _within(run: Run, steps: tuple[Step, ...], view: View) -> Action:
+    group = _sorted(run, steps, view)
+    waiting = Await(until=forecast.next_look(run, now=view.now, paces=view.paces))
+    if group.stuck or run.pause:
+        # Nothing new begins beside a step that somebody must decide about; what runs may end.
+        if group.doubtful:
+            # What had begun is brought to a known end before anybody is asked, or gives up.
+            return _reached(run, view, [], group.doubtful, only_look=run.pause is not None)
+        return waiting if view.running else Hold(tuple(group.stuck), _why_held(run, group))
+    if group.start or group.doubtful:
+        reached = _reached(run, view, group.start, group.doubtful)
+        return waiting if isinstance(reached, HandOver) and view.running else reached
+    return waiting
+
+
+def _sorted(run: Run, steps: tuple[Step, ...], view: View) -> _Group:
+    group = _Group()
     for step in steps:
         status = run.status(step.id)
-        if step.id in running or status.state in SETTLED:
+        if step.id in view.running or status.state in SETTLED:
             continue
         if status.state is StepState.FAILED and not may_retry(run, step):
-            stuck.append(step.id)
+            group.stuck.append(step.id)
         elif status.state is StepState.STARTED:
-            doubtful.append(step.id)
+            group.doubtful.append(step)
         elif status.state is StepState.HELD:
-            stuck.append(step.id)
+            group.stuck.append(step.id)
         elif all(run.status(needed).state in SETTLED for needed in step.needs):
-            start.append(step.id)
-    if stuck:
-        # Nothing new begins beside a step that somebody must decide about; what runs may end.
-        if doubtful:
-            # What had begun is brought to a known end before anybody is asked, or gives up.
-            return RunSteps(start=(), observe_first=tuple(doubtful))
-        return Await() if running else Hold(tuple(stuck), _why_held(run, stuck))
-    if start or doubtful:
-        return RunSteps(start=tuple(start), observe_first=tuple(doubtful))
-    return Await()
+            if beyond_return(run, step, now=view.now):
+                group.stuck.append(step.id)
+                group.reason = f"{step.id}: the point of no return passed: {run.plan.point_of_no_return.reason}"
+            else:
+                group.start.append(step)
+    return group
+
+
+def _reached(run: Run, view: View, start: list[Step], doubtful: list[Step], *, only_look: bool = False) -> Action:
+    """Return those steps that this worker can reach, or whose turn it is."""
+    mine = RunSteps(
+        start=tuple(step.id for step in start if view.reaches(run, step.target)),
+        observe_first=tuple(step.id for step in doubtful if view.reaches(run, step.target)),
+        only_look=only_look,
+    )
+    return mine if mine.start or mine.observe_first else HandOver(run.zone_of((*start, *doubtful)[0].target))
+
+
+def beyond_return(run: Run, step: Step, *, now: datetime) -> bool:
+    """Return whether the step would destroy data beyond the point of no return, and no second person confirmed it.
+
+    The time that passes while a rollback runs or is held counts as well. What was written since is measured when
+    the rollback begins.
+    """
+    limit = run.plan.no_return_at()
+    if not step.destroys or now < limit or run.last(events.LossConfirmed):
+        return False
+    decided = [e for e in run.history if isinstance(e, events.Decided) and e.step == step.id and e.at >= limit]
+    return all(decision.choice is not Choice.RETRY for decision in decided)
 
 
 def may_retry(run: Run, step: Step) -> bool:
@@ -199,10 +265,13 @@ def may_retry(run: Run, step: Step) -> bool:
     )
 
 
-def _why_held(run: Run, stuck: list[str]) -> str:
-    parts = []
-    for step_id in stuck:
+def _why_held(run: Run, group: _Group) -> str:
+    parts = [f"{run.pause.name} holds it: {run.pause.why}"] if run.pause else []
+    parts += [group.reason] if group.reason else []
+    for step_id in group.stuck:
         failure = run.status(step_id).failure
+        if failure is None and group.reason.startswith(f"{step_id}:"):
+            continue
         if failure is None:
             parts.append(f"{step_id}: somebody must decide")
         elif failure.presence is Presence.UNKNOWN and not run.plan.step(step_id).reads_only:

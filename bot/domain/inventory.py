@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bot.domain import balancers
+from bot.domain.arns import ListenerArn, RuleArn, TargetGroupArn
 from bot.domain.times import Duration, parse_duration
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -20,13 +22,18 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
 DEFAULT_ZONE = "default"
-"""The zone of a target that names none, and of a rollback whose targets lie in several."""
+"""The zone of a target that names none."""
 
 
 class Model(BaseModel):
     """A frozen value that knows every one of its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _unused(value: object) -> bool:
+    """Leave a field that was added later out of the canonical inventory where unused: digests stay the same."""
+    return not value
 
 
 ReservedFor = Literal["change_manager", "service_owner", "on_call_engineer", "incident_commander"]
@@ -76,6 +83,7 @@ class Ssh(Model):
         key: The private key, by reference.
         known_hosts: The file with the hosts' public keys.
         sudo: Whether commands are run by ``sudo -n``.
+        sudo_if_denied: Whether a person may have a step that was denied permission run once more by ``sudo -n``.
         connect_timeout: How long a connection may take.
     """
 
@@ -83,6 +91,7 @@ class Ssh(Model):
     key: SecretRef
     known_hosts: str
     sudo: bool = False
+    sudo_if_denied: bool = Field(default=False, exclude_if=_unused)
     connect_timeout: Duration = parse_duration("10s")
 
 
@@ -222,17 +231,129 @@ class Cluster(TargetBase):
     namespace: str = "default"
 
 
+ProxyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+"""The name of a backend or a server as HAProxy takes it; nothing that could end a command of its runtime API."""
+
+
 class LoadBalancer(TargetBase):
-    """A load balancer: HAProxy by its runtime socket, or an AWS listener by its ARN."""
+    """A load balancer: HAProxy by its runtime API, or a listener of an AWS Application Load Balancer.
+
+    Attributes:
+        socket: HAProxy's runtime socket of level admin: a path, or ``host:port``; several for several balancers.
+        hosts: The balancers' machines where they are reached through SSH; `socket` is a path there.
+        ssh: How the machines are reached.
+        backends: The servers by backend that steps may name; without it, any.
+        state_file: HAProxy's ``server-state-file``. The servers' state is saved there, so that a reload keeps it.
+        config: HAProxy's configuration file; read only, to tell whether a reload loads the state.
+        listener_arn: The listener.
+        region: Its region; without it, the one in the ARN.
+        profile: The profile of the AWS configuration to take the credentials from.
+        endpoint_url: Another address of the AWS API, e.g. a VPC endpoint's.
+        target_groups: ARNs of target groups by the names that steps use.
+        rules: ARNs of the listener's rules by the names that steps use.
+        downstream: What may still show the old side to the clients after a switch.
+    """
 
     kind: Literal["load_balancer"] = "load_balancer"
     flavour: Literal["haproxy", "alb"]
-    socket: str | None = None
-    listener_arn: str | None = None
+    socket: str | tuple[str, ...] | None = None
+    listener_arn: ListenerArn | None = None
     region: str | None = None
+    hosts: tuple[Host, ...] | None = Field(default=None, exclude_if=_unused)
+    ssh: Ssh | None = Field(default=None, exclude_if=_unused)
+    backends: dict[ProxyName, tuple[ProxyName, ...]] | None = Field(default=None, exclude_if=_unused)
+    state_file: PurePosixPath | None = Field(default=None, exclude_if=_unused)
+    config: PurePosixPath | None = Field(default=None, exclude_if=_unused)
+    profile: str | None = Field(default=None, exclude_if=_unused)
+    endpoint_url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$", exclude_if=_unused)
+    target_groups: dict[Name, TargetGroupArn] | None = Field(default=None, exclude_if=_unused)
+    rules: dict[Name, RuleArn] | None = Field(default=None, exclude_if=_unused)
+    downstream: Name | None = Field(default=None, exclude_if=_unused)
+
+    def sockets(self) -> tuple[str, ...]:
+        """Return the runtime sockets of HAProxy."""
+        return (self.socket,) if isinstance(self.socket, str) else self.socket or ()
+
+    @model_validator(mode="after")
+    def _reachable(self) -> LoadBalancer:
+        if self.flavour == "alb":
+            balancers.check_alb(self)
+        else:
+            balancers.check_haproxy(self)
+        return self
 
 
-Target = ServerGroup | Database | Endpoint | MetricsPage | PrometheusQueries | Cluster | LoadBalancer
+class Purge(Model):
+    """The request that empties a CDN's cache.
+
+    Attributes:
+        body: Sent as JSON.
+        token: The credential, by reference.
+        header: The header that carries it.
+        scheme: Stands before it; empty: it stands alone.
+    """
+
+    url: str = Field(pattern=r"^https?://[^@\s]+$")
+    method: Literal["POST", "PUT", "DELETE"] = "POST"
+    body: dict[str, object] = Field(default_factory=dict)
+    token: SecretRef | None = None
+    header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9-]+$")
+    scheme: str = "Bearer"
+
+    @model_validator(mode="after")
+    def _unseen(self) -> Purge:
+        if self.token is not None and not balancers.private_way(self.url):
+            raise ValueError("a token is sent by https only, or on the machine itself")
+        return self
+
+
+class Downstream(TargetBase):
+    """What lies between a load balancer and the clients and remembers answers: DNS and a CDN.
+
+    Attributes:
+        names: The names that clients look up.
+        resolver: The DNS server to ask, ``address`` or ``address:port``; without it, those of the worker's machine.
+        purge: How the CDN's cache is emptied.
+    """
+
+    kind: Literal["downstream"] = "downstream"
+    names: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,253}$")], ...] = ()
+    resolver: str | None = None
+    purge: Purge | None = None
+
+
+class Cache(TargetBase):
+    """A Redis server that a service keeps data in, to be looked at when errors persist. Nothing is written to it.
+
+    Attributes:
+        database: The number of the database.
+        user: The ACL user; without it, the default one.
+        password: The password, by reference.
+        tls: Whether the connection is encrypted; the server's certificate is checked then.
+        keys: The pattern of the service's keys, as SCAN takes it, e.g. ``payments:*``.
+    """
+
+    kind: Literal["cache"] = "cache"
+    host: str
+    port: int = Field(default=6379, ge=1, le=65535)
+    database: int = Field(default=0, ge=0, le=1023)
+    user: str | None = None
+    password: SecretRef | None = None
+    tls: bool = False
+    keys: str = Field(min_length=1, max_length=200)
+
+
+Target = (
+    ServerGroup
+    | Database
+    | Endpoint
+    | MetricsPage
+    | PrometheusQueries
+    | Cluster
+    | LoadBalancer
+    | Downstream
+    | Cache
+)
 MetricsTarget = MetricsPage | PrometheusQueries
 
 
@@ -247,6 +368,8 @@ class Inventory(Model):
     )
     clusters: dict[Name, Cluster] = Field(default_factory=dict)
     load_balancers: dict[Name, LoadBalancer] = Field(default_factory=dict)
+    caches: dict[Name, Cache] = Field(default_factory=dict, exclude_if=_unused)
+    downstreams: dict[Name, Downstream] = Field(default_factory=dict, exclude_if=_unused)
 
     @model_validator(mode="after")
     def _unique(self) -> Inventory:
@@ -254,6 +377,13 @@ class Inventory(Model):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"target names must be unique across sections: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _downstreams_known(self) -> Inventory:
+        for name, balancer in self.load_balancers.items():
+            if balancer.downstream is not None and balancer.downstream not in self.downstreams:
+                raise ValueError(f"{name} names the downstream {balancer.downstream}, which `downstreams` lacks")
         return self
 
     def items(self) -> Iterator[tuple[str, Target]]:
@@ -264,19 +394,23 @@ class Inventory(Model):
         yield from self.metrics.items()
         yield from self.clusters.items()
         yield from self.load_balancers.items()
+        yield from self.caches.items()
+        yield from self.downstreams.items()
 
     def find(self, name: str) -> Target | None:
         """Return the target of that name, or None."""
         return next((target for known, target in self.items() if known == name), None)
 
     def zone(self) -> str:
-        """Return the zone whose workers carry a rollback of these targets: theirs if they agree."""
+        """Return the zone whose workers begin with a rollback of these targets; it moves on from there."""
         zones = {target.zone for _, target in self.items()}
-        return zones.pop() if len(zones) == 1 else DEFAULT_ZONE
+        return DEFAULT_ZONE if not zones or DEFAULT_ZONE in zones else min(zones)
 
     def only(self, names: Iterable[str]) -> Inventory:
-        """Return the inventory of just these targets; names that are not there are left out."""
+        """Return the inventory of just these targets and what they lead on to; unknown names are left out."""
         wanted = set(names)
+        behind = (self.load_balancers[name].downstream for name in wanted & self.load_balancers.keys())
+        wanted |= {name for name in behind if name is not None}
         return Inventory(
             server_groups={name: target for name, target in self.server_groups.items() if name in wanted},
             databases={name: target for name, target in self.databases.items() if name in wanted},
@@ -284,6 +418,8 @@ class Inventory(Model):
             metrics={name: target for name, target in self.metrics.items() if name in wanted},
             clusters={name: target for name, target in self.clusters.items() if name in wanted},
             load_balancers={name: target for name, target in self.load_balancers.items() if name in wanted},
+            caches={name: target for name, target in self.caches.items() if name in wanted},
+            downstreams={name: target for name, target in self.downstreams.items() if name in wanted},
         )
 
     def digest(self) -> str:

@@ -34,6 +34,11 @@ def _absent(value: object) -> bool:
     return value is None
 
 
+def _empty(value: object) -> bool:
+    """Do the same for a field that holds several values."""
+    return not value
+
+
 class Step(Model):
     """One pinned, repeatable act of a plan. Actuators define their own steps as subclasses with a literal `kind`.
 
@@ -55,6 +60,9 @@ class Step(Model):
 
     destroys: ClassVar[bool] = False
     """Whether the step takes away what came in after the backup, as far as the service sees it."""
+
+    diagnoses: ClassVar[bool] = False
+    """Whether the step only shows what it finds, and never fails for it: then it verifies nothing."""
 
     id: Name
     kind: str
@@ -251,6 +259,8 @@ class Plan(Model):
         point_of_no_return: After which forward-fix is the only way.
         bridge: Where people meet.
         metrics: The inventory target whose metrics show the impact.
+        dependencies: What the service needs beside itself, to be looked at when errors persist after the rollback:
+            endpoints of other services, and caches.
         review_after_days: Working days until the post-incident review.
     """
 
@@ -265,6 +275,7 @@ class Plan(Model):
     point_of_no_return: PointOfNoReturn
     bridge: Bridge
     metrics: Name
+    dependencies: tuple[Name, ...] = Field(default=(), exclude_if=_empty)
     baseline: Baseline
     backups: tuple[Backup, ...] = Field(min_length=1)
     phases: tuple[Phase, ...] = Field(min_length=1)
@@ -309,7 +320,8 @@ class Plan(Model):
         point = self.point_of_no_return
         measured = {limit.target for limit in (point.rows, point.query) if limit}
         steps = {step.target for step in self.steps()}
-        return tuple(sorted(steps | {self.metrics} | {b.target for b in self.backups} | measured))
+        backups = {backup.target for backup in self.backups}
+        return tuple(sorted(steps | {self.metrics, *self.dependencies} | backups | measured))
 
     def no_return_at(self) -> datetime:
         """Return the moment from which a rollback is past its point of no return, by the time alone."""

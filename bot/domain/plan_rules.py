@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from bot.domain.inventory import (
+    Cache,
     Database,
     Endpoint,
     Inventory,
@@ -16,7 +17,7 @@ from bot.domain.inventory import (
     ServerGroup,
     Target,
 )
-from bot.domain.plan import Backup, BackupKind, Plan, Step
+from bot.domain.plan import Backup, BackupKind, Plan, RowsWritten, Step
 from bot.domain.times import format_duration
 
 Path = tuple[str | int, ...]
@@ -47,6 +48,7 @@ _TARGET_OF: dict[str, tuple[type[Target], ...]] = {
     "postgres": (Database,),
     "http": (Endpoint,),
     "metrics": (MetricsPage, PrometheusQueries),
+    "cache": (Cache,),
 }
 _BACKUP_TARGET: dict[BackupKind, type[Target]] = {
     BackupKind.DATABASE: Database,
@@ -61,7 +63,9 @@ def check_plan(plan: Plan, inventory: Inventory) -> tuple[Problem, ...]:
         *_ids(plan),
         *_needs(plan),
         *_targets(plan, inventory),
+        *_dependencies(plan, inventory),
         *_backups(plan, inventory),
+        *_limits(plan, inventory),
         *_verification(plan),
         *_durations(plan),
     )
@@ -167,6 +171,56 @@ def _targets(plan: Plan, inventory: Inventory) -> Iterator[Problem]:
         yield Problem(("metrics",), f"target {plan.metrics!r} {problem}", closest(plan.metrics, inventory.metrics))
 
 
+def _dependencies(plan: Plan, inventory: Inventory) -> Iterator[Problem]:
+    for d, name in enumerate(plan.dependencies):
+        target = inventory.find(name)
+        if not isinstance(target, Endpoint | Cache):
+            found = (
+                "is not in the inventory" if target is None else f"is a {target.kind}, not an endpoint or a cache"
+            )
+            known = [*inventory.endpoints, *inventory.caches]
+            yield Problem(("dependencies", d), f"target {name!r} {found}", closest(name, known))
+
+
+def _limits(plan: Plan, inventory: Inventory) -> Iterator[Problem]:
+    """A limit that nobody can measure would count as passed when it is too late to correct it."""
+    point = plan.point_of_no_return
+    for key, limit in (("rows", point.rows), ("query", point.query)):
+        if limit is None:
+            continue
+        path: Path = ("point_of_no_return", key)
+        target = inventory.find(limit.target)
+        if not isinstance(target, Database):
+            found = "is not in the inventory" if target is None else f"is a {target.kind}, not a database"
+            yield Problem(
+                (*path, "target"), f"target {limit.target!r} {found}", closest(limit.target, inventory.databases)
+            )
+        if not any(step.destroys for step in plan.steps()):
+            yield Problem(
+                path, "no step of the plan takes live data away, so nothing would measure this", "leave it out"
+            )
+    if point.rows is not None:
+        target = inventory.find(point.rows.target)
+        yield from _counted(plan, point.rows, target.count_tables if isinstance(target, Database) else ())
+
+
+def _counted(plan: Plan, rows: RowsWritten, of_inventory: Sequence[str]) -> Iterator[Problem]:
+    known = plan.baseline.row_counts
+    path: Path = ("point_of_no_return", "rows", "tables")
+    tables = rows.tables or of_inventory or tuple(known)
+    if not tables:
+        yield Problem(
+            path, "neither the plan nor the inventory names a table to count", "name one, with its baseline"
+        )
+    for t, table in enumerate(tables):
+        if table not in known:
+            yield Problem(
+                (*path, t) if rows.tables else path,
+                f"the baseline has no row count of {table!r} to compare with",
+                closest(table, known) or "add it to baseline.row_counts",
+            )
+
+
 def _backups(plan: Plan, inventory: Inventory) -> Iterator[Problem]:
     ids = [backup.id for backup in plan.backups]
     for path, step in _located(plan):
@@ -203,6 +257,12 @@ def _verification(plan: Plan) -> Iterator[Problem]:
                 ("verification", "steps", s, "kind"),
                 f"{step.kind} changes its target; verification only reads",
                 "move the step into a phase",
+            )
+        elif step.diagnoses:
+            yield Problem(
+                ("verification", "steps", s, "kind"),
+                f"{step.kind} only shows what it finds and never fails for it, so it verifies nothing",
+                "verify with a probe that expects something",
             )
     if not any(step.kind.startswith("metrics.") for step in plan.verification.steps):
         yield Problem(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -14,28 +14,37 @@ from bot.domain.criteria import Reading
 from bot.domain.errors import RefusedError
 from bot.domain.events import AnyEvent
 from bot.domain.inventory import Inventory
+from bot.domain.pace import Pace
 from bot.domain.plan import Plan
 from bot.domain.records import Record, RecordKind
 from bot.domain.run import Run
+from bot.domain.speech import ChatRefusedError, Claim, Entry, Floor, Ledger, MessageRef, Miss, Turn
 
 __all__ = [
     "Audit",
     "Carrier",
     "Chat",
     "ChatBusyError",
+    "ChatRefusedError",
+    "Claim",
     "Clock",
     "ConflictError",
     "DocumentStore",
+    "Entry",
+    "Floor",
+    "History",
     "Lease",
     "Ledger",
     "MessageRef",
     "Metrics",
+    "Miss",
     "PlanSource",
     "PlanSummary",
     "ProgressBoard",
     "Records",
     "Runs",
     "TargetBusyError",
+    "Turn",
 ]
 
 
@@ -63,10 +72,12 @@ class ConflictError(Exception):
 
 
 class ChatBusyError(Exception):
-    """The chat asks us to write less often; an edit was dropped, a later one shows the same and more.
+    """The chat asks us to write less often; nothing was written.
+
+    An edit that was dropped is made up for by a later one, which shows the same and more.
 
     Args:
-        retry_after: Seconds to wait before the next edit.
+        retry_after: Seconds to wait before the next call.
     """
 
     def __init__(self, retry_after: float) -> None:
@@ -178,13 +189,14 @@ class Runs(Protocol):
         """
         ...
 
-    async def release(self, lease: Lease, *, seen: int, wake_at: datetime | None) -> bool:
+    async def release(self, lease: Lease, *, seen: int, wake_at: datetime | None, zone: str | None = None) -> bool:
         """Give the lease back, unless the journal moved beyond `seen`; say whether it was given back.
 
         Args:
             lease: The lease.
             seen: The newest number that its holder has acted upon.
             wake_at: When a worker must look again; None: when somebody acts.
+            zone: The network zone whose worker is to go on; None: as it was.
         """
         ...
 
@@ -210,6 +222,14 @@ class Runs(Protocol):
 
     async def latest_of(self, change: str) -> Run | None:
         """Return the newest rollback of a change."""
+        ...
+
+    async def blocking(self, service: str) -> tuple[Run, ...]:
+        """Return the rollbacks because of which deployments of a service are blocked, the newest first."""
+        ...
+
+    async def blocked(self) -> tuple[Run, ...]:
+        """Return the rollbacks because of which deployments of any service are blocked, the newest first."""
         ...
 
     def changed(self) -> AsyncIterator[str]:
@@ -245,21 +265,32 @@ class Metrics(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class MessageRef:
-    """A message in the chat: channel id and timestamp."""
-
-    channel: str
-    ts: str
-
-
 class Chat(Protocol):
     """The chat, as far as the engine speaks to it."""
 
     async def post(
-        self, run: Run, announcement: Announcement, *, thread: MessageRef | None, progress: dict[str, Progress]
+        self,
+        run: Run,
+        announcement: Announcement,
+        *,
+        thread: MessageRef | None,
+        progress: dict[str, Progress],
+        plain: str = "",
     ) -> MessageRef:
-        """Post a message, marked with the rollback's id and the announcement's key."""
+        """Post a message, marked with the rollback's id and the announcement's key.
+
+        Args:
+            run: The rollback.
+            announcement: The message.
+            thread: The message in whose thread it belongs, if any.
+            progress: The newest progress by step.
+            plain: Words that are posted in its place, as text alone: the chat did not take it as it should be.
+
+        Raises:
+            ChatBusyError: If the chat asks us to write less often; nothing was posted.
+            ChatRefusedError: If the chat does not take this message; nothing was posted.
+            Exception: Anything else; nobody knows whether it was posted.
+        """
         ...
 
     async def edit(
@@ -269,37 +300,25 @@ class Chat(Protocol):
 
         Raises:
             ChatBusyError: If the chat asks us to write less often; nothing was changed.
-            RollbackError: If the message is gone.
+            RollbackError: If the message is gone, or the chat does not take it as it is now.
         """
         ...
 
     async def find(self, run: Run, announcement: Announcement, *, thread: MessageRef | None) -> MessageRef | None:
-        """Look for a message that may have been posted by somebody who died before noting it."""
+        """Look for a message that may have been posted by somebody who died before noting it.
+
+        Raises:
+            ChatBusyError: If the chat asks us to look less often.
+            ChatRefusedError: If the chat knows no such person or place.
+        """
+        ...
+
+    async def withdraw(self, ref: MessageRef) -> None:
+        """Take back a message of ours; harmless if it is not there any more."""
         ...
 
     async def tell(self, users: Sequence[str], text: str) -> None:
         """Send a direct message that belongs to no rollback."""
-        ...
-
-
-class Ledger(Protocol):
-    """Which announcements have been posted."""
-
-    async def claim(self, rollback_id: str, key: str) -> tuple[bool, MessageRef | None]:
-        """Note the intention to post.
-
-        Returns:
-            Whether the caller is the first to claim it (and may post without looking), and where the message is if
-            it has been posted.
-        """
-        ...
-
-    async def posted(self, rollback_id: str, key: str, ref: MessageRef) -> None:
-        """Note where the message is."""
-        ...
-
-    async def all(self, rollback_id: str) -> dict[str, MessageRef | None]:
-        """Return every claimed announcement; None: claimed, not known to be posted."""
         ...
 
 
@@ -342,6 +361,17 @@ class Records(Protocol):
 
         Raises:
             KeyError: If there is none.
+        """
+        ...
+
+
+class History(Protocol):
+    """How long steps took in earlier rollbacks."""
+
+    async def paces(self, plan: Plan) -> Mapping[str, Pace]:
+        """Return what earlier rollbacks of the plan's service say of its steps, by id.
+
+        A step is the same if id, kind and target are. One that never ended well has no entry.
         """
         ...
 

@@ -5,57 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from bot.domain import events
-from bot.domain.events import AnyEvent, Choice
-from bot.domain.inventory import Inventory
+from bot.domain.events import AnyEvent, Choice, RemedyOffered
+from bot.domain.inventory import DEFAULT_ZONE, Inventory
 from bot.domain.lifecycle import State, permitted
 from bot.domain.plan import Plan
+from bot.domain.steps import SETTLED, StepState, StepStatus, statuses_after
 
-
-class StepState(StrEnum):
-    """Where a step stands."""
-
-    PENDING = "pending"
-    STARTED = "started"
-    DONE = "done"
-    FAILED = "failed"
-    HELD = "held"
-    SKIPPED = "skipped"
-
-
-SETTLED = frozenset({StepState.DONE, StepState.SKIPPED})
-"""States of a step that let the ones after it begin."""
-
-
-@dataclass(frozen=True)
-class StepStatus:
-    """A step as the journal tells it.
-
-    Attributes:
-        state: Where it stands.
-        attempt: The latest attempt, 0 before the first.
-        tries: Attempts since a person last decided to retry, those that were interrupted counted once; bounded by
-            the step's `attempts`.
-        interrupted: How many of these were begun again because their worker was lost.
-        words: The latest finding for people.
-        facts: What was measured.
-        started_at: When the latest attempt began.
-        ended_at: When it ended.
-        failure: The latest failed attempt.
-    """
-
-    state: StepState = StepState.PENDING
-    attempt: int = 0
-    tries: int = 0
-    interrupted: int = 0
-    words: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    failure: events.StepFailed | None = None
+__all__ = ["SETTLED", "Run", "StepState", "StepStatus", "apply", "fold", "state_after"]
 
 
 @dataclass(frozen=True)
@@ -92,11 +51,20 @@ class Run:
         """Return the newest event of that class, or None."""
         return next((event for event in reversed(self.history) if isinstance(event, kind)), None)
 
+    def after(self, kind: type[events.Event], *others: type[events.Event]) -> tuple[AnyEvent, ...]:
+        """Return what was written after the newest event of these classes; everything, if there is none."""
+        newest = max(
+            (number for number, event in enumerate(self.history, 1) if isinstance(event, (kind, *others))),
+            default=0,
+        )
+        return self.history[newest:]
+
     def fact(self, name: str) -> Any:
-        """Return the newest measured value of that name among the steps, or None."""
+        """Return the newest measured value of that name among the plan's steps, or None."""
         found = None
         newest: datetime | None = None
-        for status in self.steps.values():
+        for step in self.plan.steps():
+            status = self.status(step.id)
             if name in status.facts and (newest is None or (status.ended_at and status.ended_at >= newest)):
                 found, newest = status.facts[name], status.ended_at
         return found
@@ -119,6 +87,68 @@ class Run:
         if self.started_at is None or self.completed_at is None:
             return None
         return self.completed_at - self.started_at
+
+    @property
+    def lead(self) -> str:
+        """User id of who leads the rollback: the requester, until it was handed over."""
+        handed: events.LeadHandedOver | None = self.last(events.LeadHandedOver)
+        return handed.to if handed else self.requester
+
+    @property
+    def pause(self) -> events.HoldAsked | None:
+        """The word of a person that holds the rollback, None if nobody's does."""
+        asked: events.HoldAsked | None = self.last(events.HoldAsked)
+        ended = any(isinstance(event, events.ResumeAsked) for event in self.after(events.HoldAsked))
+        return None if ended else asked
+
+    @property
+    def giving_up(self) -> events.AbortAsked | events.Decided | None:
+        """The word of a person that ends the rollback, None if nobody's does."""
+        for event in reversed(self.history):
+            if isinstance(event, events.AbortAsked):
+                return event
+            if isinstance(event, events.Decided) and event.choice is Choice.ABORT:
+                return event
+        return None
+
+    @property
+    def open_confirmation(self) -> events.ConfirmationAsked | None:
+        """The loss that a second person must confirm before anything is run, None if there is none."""
+        asked: events.ConfirmationAsked | None = self.last(events.ConfirmationAsked)
+        if asked is None or any(isinstance(e, events.LossConfirmed) for e in self.after(events.ConfirmationAsked)):
+            return None
+        return asked
+
+    @property
+    def blocks_deployments(self) -> bool:
+        """Whether deployments of the service are held back because of this rollback."""
+        began: events.ExecutionBegan | None = self.last(events.ExecutionBegan)
+        return began is not None and began.blocks and self.last(events.DeploymentsReleased) is None
+
+    def remedies(self, step_id: str) -> tuple[RemedyOffered, ...]:
+        """Return what was offered for the step after its latest failed attempt."""
+        status = self.status(step_id)
+        offered = [e for e in self.history if isinstance(e, events.RemediesOffered) and e.step == step_id]
+        return offered[-1].remedies if offered and status.offered == status.attempt else ()
+
+    def remedy(self, step_id: str) -> tuple[str, RemedyOffered] | None:
+        """Return the remedy that runs as the step of that id, with the step that it helps, or None."""
+        for event in self.history:
+            if isinstance(event, events.RemediesOffered):
+                for offered in event.remedies:
+                    if offered.step["id"] == step_id:
+                        return event.step, offered
+        return None
+
+    def words_of(self, step_id: str) -> str:
+        """Return a step of the plan, or a remedy, in words."""
+        helping = self.remedy(step_id)
+        return helping[1].title if helping else self.plan.step(step_id).words()
+
+    def zone_of(self, target: str) -> str:
+        """Return the network zone of a target."""
+        found = self.inventory.find(target)
+        return found.zone if found else DEFAULT_ZONE
 
     @property
     def overrides(self) -> tuple[events.Decided, ...]:
@@ -191,7 +221,7 @@ def apply(run: Run, event: AnyEvent) -> Run:
         state_seq=seq if after is not run.state or run.seq == 0 else run.state_seq,
         requester=event.who if isinstance(event, events.Requested) else run.requester,
         history=(*run.history, event),
-        steps=_steps_after(run, event),
+        steps=statuses_after(run.steps, event),
     )
 
 
@@ -200,45 +230,3 @@ def fold(run: Run, history: tuple[AnyEvent, ...]) -> Run:
     for event in history:
         run = apply(run, event)
     return run
-
-
-def _steps_after(run: Run, event: AnyEvent) -> Mapping[str, StepStatus]:
-    if isinstance(event, events.Held):
-        held = {step: replace(run.status(step), state=StepState.HELD) for step in event.steps}
-        return {**run.steps, **held}
-    if isinstance(event, events.StepStarted | events.StepSucceeded | events.StepFailed | events.Decided):
-        return {**run.steps, event.step: _step_after(run.status(event.step), event)}
-    return run.steps
-
-
-def _step_after(
-    before: StepStatus, event: events.StepStarted | events.StepSucceeded | events.StepFailed | events.Decided
-) -> StepStatus:
-    match event:
-        case events.StepStarted():
-            again = before.state is StepState.STARTED
-            return replace(
-                before,
-                state=StepState.STARTED,
-                attempt=event.attempt,
-                tries=before.tries + (not again),
-                interrupted=before.interrupted + again,
-                started_at=event.at,
-                ended_at=None,
-            )
-        case events.StepSucceeded():
-            return replace(
-                before, state=StepState.DONE, words=event.words, facts=event.facts, ended_at=event.at, failure=None
-            )
-        case events.StepFailed():
-            return replace(before, state=StepState.FAILED, words=event.brief, ended_at=event.at, failure=event)
-        case events.Decided(choice=Choice.RETRY):
-            return replace(
-                before, state=StepState.PENDING, tries=0, interrupted=0, words=f"{event.name} decided to retry"
-            )
-        case events.Decided(choice=Choice.MARK_DONE):
-            return replace(before, state=StepState.DONE, words=f"marked done by {event.name}: {event.why}")
-        case events.Decided(choice=Choice.SKIP):
-            return replace(before, state=StepState.SKIPPED, words=f"skipped by {event.name}: {event.why}")
-        case _:
-            return before  # giving up says nothing about the step that was held

@@ -7,18 +7,17 @@ import logging
 from collections.abc import Iterable
 from datetime import timedelta
 
-from bot.domain import criteria, events, ports
-from bot.domain.actuation import Check, Context, Registry, Verdict
-from bot.domain.authority import Policy
+from bot.domain import criteria, events
+from bot.domain.actuation import Check, Context, Loss, Verdict
 from bot.domain.errors import RollbackError
 from bot.domain.events import CheckFinding
-from bot.domain.inventory import Inventory
 from bot.domain.plan import Step
 from bot.domain.run import Run
-from bot.domain.times import in_words
+from bot.domain.times import in_words, utc_minute
 from bot.engine import outside
+from bot.engine.aid import Aid
 from bot.engine.drift import difference
-from bot.engine.settings import EngineSettings
+from bot.engine.world import World
 
 _log = logging.getLogger(__name__)
 _SHORTEST_WINDOW = timedelta(seconds=5)
@@ -31,60 +30,76 @@ class Checks:
     """Looks at everything that must hold before a rollback may ask for authority.
 
     Args:
-        registry: The actuators.
-        plans: Where plans come from.
-        inventory: All targets as they stand now.
-        metrics: What the services' metrics say.
-        policy: Holds the thresholds.
-        clock: The time.
-        settings: Timeouts.
+        world: What the engine works with.
+        aid: Measures what would be lost.
     """
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        plans: ports.PlanSource,
-        inventory: Inventory,
-        metrics: ports.Metrics,
-        policy: Policy,
-        clock: ports.Clock,
-        settings: EngineSettings,
-    ) -> None:
-        self._registry = registry
-        self._plans = plans
-        self._inventory = inventory
-        self._metrics = metrics
-        self._policy = policy
-        self._clock = clock
-        self._settings = settings
+    def __init__(self, world: World, *, aid: Aid) -> None:
+        self._world = world
+        self._aid = aid
+        self._registry = world.registry
+        self._clock = world.clock
+        self._settings = world.settings
 
-    async def look(self, run: Run) -> events.Checked:
-        """Make all checks at once and return what was found, what blocks first."""
+    async def look(self, run: Run, *, last: bool) -> events.Checked | events.PartlyChecked:
+        """Make all checks of this zone at once and return what was found, what blocks first.
+
+        Args:
+            run: The rollback.
+            last: Whether the other zones have looked already: then their findings are part of the answer.
+        """
+        zone = self._settings.zone
         limit = asyncio.Semaphore(self._settings.parallel_checks)
-        context = Context(
-            rollback_id=run.id,
-            plan=run.plan,
-            inventory=run.inventory,
-            clock=self._clock,
-            report=lambda _progress: None,
-            why=run.reason,
-        )
+        context = self._aid.context(run)
+        mine = [step for step in run.plan.steps() if run.zone_of(step.target) == zone]
         async with asyncio.TaskGroup() as group:
-            steps = [group.create_task(self._step(step, context, limit)) for step in run.plan.steps()]
-            reading = group.create_task(self._read(run))
+            steps = [group.create_task(self._step(step, context, limit)) for step in mine]
+            losses = group.create_task(self._aid.losses(run, mine))
+            reading = group.create_task(self._read(run)) if run.zone_of(run.plan.metrics) == zone else None
             plan = group.create_task(self._plan(run))
-        found = [plan.result(), self._no_return(run), *(check for step in steps for check in step.result())]
-        decision = criteria.decide(reading.result(), run.plan.baseline, self._policy.thresholds)
-        found.append(_metrics_check(reading.result(), decision))
+        found = [*self._lost(losses.result()), *(check for step in steps for check in step.result())]
+        if not last:
+            return self._part(zone, found, reading.result() if reading else None)
+        return self._whole(
+            run, [plan.result(), self._no_return(run), *found], reading.result() if reading else None
+        )
+
+    def _part(self, zone: str, found: list[Check], reading: criteria.Reading | None) -> events.PartlyChecked:
+        return events.PartlyChecked(
+            at=self._clock.now(),
+            who=self._settings.owner,
+            why=f"preconditions of the rollback in zone {zone}",
+            zone=zone,
+            findings=_findings(found),
+            reading=reading,
+        )
+
+    def _whole(self, run: Run, found: list[Check], reading: criteria.Reading | None) -> events.Checked:
+        parts = [event for event in run.history if isinstance(event, events.PartlyChecked)]
+        readings = [*(part.reading for part in parts), reading]
+        known = next((each for each in readings if each), criteria.Reading(source=run.plan.metrics))
+        decision = criteria.decide(known, run.plan.baseline, self._world.policy.thresholds)
+        elsewhere = [Check(f.subject, f.verdict, f.words, f.resolution) for part in parts for f in part.findings]
         return events.Checked(
             at=self._clock.now(),
             who=self._settings.owner,
             why="preconditions of the rollback",
-            findings=_findings(found),
-            reading=reading.result(),
+            findings=_findings([*found, *elsewhere, _metrics_check(known, decision)]),
+            reading=known,
             decision=decision,
         )
+
+    def _lost(self, losses: tuple[tuple[Step, Loss], ...]) -> list[Check]:
+        """Return what would be lost, for whoever approves: it is never a reason to refuse by itself."""
+        return [
+            Check(
+                f"Data lost by {step.id}",
+                Verdict.WARN if loss.rows or loss.rows is None or loss.beyond else Verdict.OK,
+                f"{loss.words} (backup of {utc_minute(loss.since)})",
+                f"{loss.beyond}: a second person must confirm the loss." if loss.beyond else "",
+            )
+            for step, loss in losses
+        ]
 
     async def _step(self, step: Step, context: Context, limit: asyncio.Semaphore) -> tuple[Check, ...]:
         async with limit:
@@ -106,7 +121,7 @@ class Checks:
     async def _read(self, run: Run) -> criteria.Reading:
         try:
             window = self._window(run)
-            asked = self._metrics.read(run.plan.metrics, window=window)
+            asked = self._world.metrics.read(run.plan.metrics, window=window)
             reading = await outside.call(asked, limit=self._settings.check_timeout)
         except Exception:  # noqa: BLE001 - no data is an answer of its own
             _log.exception("the metrics of %s could not be read", run.plan.metrics)
@@ -121,7 +136,7 @@ class Checks:
         return min(self._settings.metrics_window, max(since, _SHORTEST_WINDOW))
 
     async def _plan(self, run: Run) -> Check:
-        changes = await difference(run, plans=self._plans, inventory=self._inventory)
+        changes = await difference(run, plans=self._world.plans, inventory=self._world.inventory)
         if changes:
             words = f"changed while it was being checked: {'; '.join(changes)}. Nothing was run."
             return Check("Rollback plan", Verdict.FAIL, words, "Ask again.")
@@ -133,7 +148,9 @@ class Checks:
         if left.total_seconds() > 0:
             return Check("Point of no return", Verdict.OK, f"{in_words(left)} left ({point.reason})")
         words = f"passed {in_words(-left)} ago: {point.reason}."
-        return Check("Point of no return", Verdict.WARN, words, "Weigh forward-fix before you approve.")
+        destroys = any(step.destroys for step in run.plan.steps())
+        needed = "; a second person must confirm the loss after you" if destroys else ""
+        return Check("Point of no return", Verdict.WARN, words, f"Weigh forward-fix before you approve{needed}.")
 
 
 def _subject(step: Step) -> str:

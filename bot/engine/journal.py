@@ -139,16 +139,17 @@ class Hold:
                 _log.warning("%s: %s could not be written before the end", self.run.id, event.kind)
             raise
 
-    async def give_back(self, *, seen: int, wake_at: datetime | None) -> bool:
+    async def give_back(self, *, seen: int, wake_at: datetime | None, zone: str | None = None) -> bool:
         """Give the lease back if nothing came in since; else read the news and keep it.
 
         Args:
             seen: Number of the newest event that was acted upon.
             wake_at: When a worker must look again; None: when somebody acts.
+            zone: The network zone whose worker is to go on; None: as it was.
         """
         async with self._leasing:
             self._returned = await self._insist(
-                partial(self._runs.release, self._lease, seen=seen, wake_at=wake_at)
+                partial(self._runs.release, self._lease, seen=seen, wake_at=wake_at, zone=zone)
             )
         if not self._returned:
             await self.reload()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from bot.domain.actuation import Check, Observation, Outcome, Presence, Verdict
+from bot.domain.actuation import Check, Observation, Outcome, Presence, Progress, Verdict
 
 T = TypeVar("T")
 
@@ -79,6 +80,12 @@ def outcome(reported: Outcome) -> Outcome:
 def observation(seen: Observation) -> Observation:
     """Return what was seen, fit for the journal."""
     return Observation(Presence(seen.presence), text(seen.words), facts(seen.facts))
+
+
+def measurable(reported: Progress) -> bool:
+    """Return whether what an actuator reports of its progress are numbers that a forecast can be made from."""
+    values = (reported.done, 0 if reported.total is None else reported.total)
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
 def check(found: Check) -> Check:

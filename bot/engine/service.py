@@ -4,81 +4,30 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
-from typing import NoReturn
 
 from bot.domain import authority, events, ports
 from bot.domain.announcements import ask_of
-from bot.domain.authority import Answer, Policy, Role
+from bot.domain.authority import Answer, Role
 from bot.domain.errors import PlanInvalidError, PlanUnavailableError, RefusedError, RollbackError
-from bot.domain.events import AnyEvent, Choice
-from bot.domain.inventory import Inventory
+from bot.domain.events import AnyEvent
 from bot.domain.lifecycle import FINAL, State
 from bot.domain.plan import Plan
-from bot.domain.run import Run, StepState
+from bot.domain.run import Run
+from bot.engine.controls import Controls
 from bot.engine.drift import difference
+from bot.engine.reception import Actor, DuplicateDeliveryError, given, required
+
+__all__ = ["Actor", "DuplicateDeliveryError", "Service"]
 
 _log = logging.getLogger(__name__)
 _CHANGE = re.compile(r"CHG\d{4,12}", re.ASCII)
-_ATTEMPTS = 5
 
 
-@dataclass(frozen=True)
-class Actor:
-    """Who asks, and by which delivery of the chat.
-
-    Attributes:
-        user: Slack user id.
-        delivery: Unique id of the delivery; the same delivery twice is obeyed once. Empty: not deduplicated.
-    """
-
-    user: str
-    delivery: str = ""
-
-
-class DuplicateDeliveryError(Exception):
-    """The chat delivered the same request again; it has been or is being answered."""
-
-
-class Service:
+class Service(Controls):
     """What people can ask of the bot. Every method raises RefusedError with words for the person who asked.
 
-    Args:
-        runs: The rollbacks.
-        plans: Where plans come from.
-        inventory: All targets.
-        policy: Who may do what.
-        carrier: Brings a worker.
-        audit: Takes what belongs to no journal.
-        chat: Reaches the change manager when there is no plan.
-        clock: The time.
+    Asking for a rollback and deciding whether it may run stand here; what can be said while it runs, in `Controls`.
     """
-
-    def __init__(
-        self,
-        *,
-        runs: ports.Runs,
-        plans: ports.PlanSource,
-        inventory: Inventory,
-        policy: Policy,
-        carrier: ports.Carrier,
-        audit: ports.Audit,
-        chat: ports.Chat,
-        clock: ports.Clock,
-    ) -> None:
-        self._runs = runs
-        self._plans = plans
-        self._inventory = inventory
-        self._policy = policy
-        self._carrier = carrier
-        self._audit = audit
-        self._chat = chat
-        self._clock = clock
-
-    @property
-    def policy(self) -> Policy:
-        """The policy in force."""
-        return self._policy
 
     async def request(self, change: str, actor: Actor, *, reason: str) -> Run:
         """Ask for the rollback of a change: lock its targets and let a worker begin with the checks.
@@ -108,7 +57,7 @@ class Service:
         await self._refuse_repetition(change, actor)
         plan = await self._plan(change, actor)
         inventory = self._inventory.only(plan.all_targets())
-        event = events.Requested(at=self._clock.now(), who=actor.user, why=_given(reason))
+        event = events.Requested(at=self._clock.now(), who=actor.user, why=given(reason))
         try:
             run = await self._runs.create(plan, inventory, event, locks=plan.targets())
         except ports.TargetBusyError as error:
@@ -116,77 +65,41 @@ class Service:
         await self._wake(run)
         return run
 
-    async def approve(self, rollback_id: str, actor: Actor, *, version: int, reason: str = "") -> Run:
+    async def approve(self, rollback_id: str, actor: Actor, *, version: int | None, reason: str = "") -> Run:
         """Authorise a rollback. The approval binds to the plan and the targets as they were checked.
 
         Args:
             rollback_id: Which.
             actor: Who clicked.
-            version: The version that the button carries; an older one is stale.
+            version: The version that the button carries, an older one is stale; None: as it stands.
             reason: The reason for the record; by default what triggered the rollback.
         """
-        await self._once(actor)
-        for _ in range(_ATTEMPTS):
-            run = await self._awaiting(rollback_id, actor, version)
+
+        async def authorise(run: Run) -> AnyEvent:
+            await self._require_awaiting(run, actor, version)
             ruling = authority.may_approve(self._policy, ask_of(run), actor.user, now=self._clock.now())
             if not ruling.granted or ruling.role is None:
                 error = RefusedError(ruling.reason, untouched="The rollback still waits for authority.")
                 await self._refuse(actor, "rollback.approve", error, run)
-            else:
-                await self._void_if_changed(run, actor)
-                event = self._authorisation(run, actor, ruling, ruling.role, reason)
-                appended = await self._try_append(run, event)
-                if appended:
-                    return appended
-        raise self._moved_on(rollback_id)
+            await self._void_if_changed(run, actor)
+            return self._authorisation(run, actor, ruling, ruling.role, reason)
 
-    async def reject(self, rollback_id: str, actor: Actor, *, version: int, reason: str) -> Run:
+        return await self._put(rollback_id, actor, authorise)
+
+    async def reject(self, rollback_id: str, actor: Actor, *, version: int | None, reason: str) -> Run:
         """Stand a rollback down before it acts: whoever may approve it, or who requested it."""
-        await self._once(actor)
-        for _ in range(_ATTEMPTS):
-            run = await self._awaiting(rollback_id, actor, version)
+
+        async def stand_down(run: Run) -> AnyEvent:
+            await self._require_awaiting(run, actor, version)
             ruling = authority.may_approve(self._policy, ask_of(run), actor.user, now=self._clock.now())
             if ruling.answer is Answer.REFUSED and actor.user != run.requester:
                 error = RefusedError(ruling.reason, untouched="The rollback still waits for authority.")
                 await self._refuse(actor, "rollback.reject", error, run)
-            event = events.Rejected(
-                at=self._clock.now(), who=actor.user, why=_required(reason), name=self._name(actor.user)
+            return events.Rejected(
+                at=self._clock.now(), who=actor.user, why=required(reason), name=self._name(actor.user)
             )
-            appended = await self._try_append(run, event)
-            if appended:
-                return appended
-        raise self._moved_on(rollback_id)
 
-    async def decide(
-        self, rollback_id: str, actor: Actor, *, version: int, step: str, choice: Choice, reason: str
-    ) -> Run:
-        """Decide about a held step."""
-        await self._once(actor)
-        for _ in range(_ATTEMPTS):
-            run = await self._load(rollback_id)
-            ruling = authority.may_operate(self._policy, actor.user)
-            if not ruling.granted:
-                error = RefusedError(ruling.reason, untouched="The step is still held.")
-                await self._refuse(actor, "rollback.decide", error, run)
-            if run.state is not State.HELD or run.state_seq != version:
-                await self._refuse(actor, "rollback.decide", self._stale(run), run)
-            status = run.status(step)
-            if status.state is not StepState.HELD:
-                words = f"Step {step[:80]} does not wait for a decision: it is {status.state.value}. {status.words}"
-                error = RefusedError(words.strip(), untouched="Your click changed nothing.")
-                await self._refuse(actor, "rollback.decide", error, run)
-            event = events.Decided(
-                at=self._clock.now(),
-                who=actor.user,
-                why=_required(reason),
-                choice=choice,
-                step=step,
-                name=self._name(actor.user),
-            )
-            appended = await self._try_append(run, event)
-            if appended:
-                return appended
-        raise self._moved_on(rollback_id)
+        return await self._put(rollback_id, actor, stand_down)
 
     async def status(self, word: str = "") -> tuple[Run, ...]:
         """Return the rollbacks that have not ended, or the newest one of a change or id."""
@@ -261,21 +174,20 @@ class Service:
             )
             await self._refuse(actor, "rollback.request", error, latest)
 
-    async def _awaiting(self, rollback_id: str, actor: Actor, version: int) -> Run:
-        run = await self._load(rollback_id)
-        if run.state is not State.AWAITING_AUTHORITY or run.state_seq != version:
+    async def _require_awaiting(self, run: Run, actor: Actor, version: int | None) -> None:
+        if run.state is not State.AWAITING_AUTHORITY or version not in (None, run.state_seq):
             await self._refuse(actor, "rollback.stale", self._stale(run), run)
         asked: events.AuthorityAsked = run.last(events.AuthorityAsked)
         now = self._clock.now()
-        if now >= asked.expires_at:
-            await self._try_append(run, events.Expired(at=now, who="policy", why="nobody authorised it in time"))
-            error = RefusedError(
-                f"The request for authority of {run.id} expired.",
-                untouched="Nothing was run.",
-                resolution=f"Ask again with `/rollback {run.plan.change}`; the checks are made anew.",
-            )
-            await self._refuse(actor, "rollback.expired", error, run)
-        return run
+        if now < asked.expires_at:
+            return
+        await self._try_append(run, events.Expired(at=now, who="policy", why="nobody authorised it in time"))
+        error = RefusedError(
+            f"The request for authority of {run.id} expired.",
+            untouched="Nothing was run.",
+            resolution=f"Ask again with `/rollback {run.plan.change}`; the checks are made anew.",
+        )
+        await self._refuse(actor, "rollback.expired", error, run)
 
     async def _void_if_changed(self, run: Run, actor: Actor) -> None:
         changes = await difference(run, plans=self._plans, inventory=self._inventory)
@@ -304,68 +216,3 @@ class Service:
             plan_digest=asked.plan_digest,
             targets_digest=asked.targets_digest,
         )
-
-    async def _try_append(self, run: Run, event: AnyEvent) -> Run | None:
-        try:
-            appended = await self._runs.append(run, event, lease=None, wake=True)
-        except ports.ConflictError:
-            return None
-        await self._wake(appended)
-        return appended
-
-    async def _wake(self, run: Run) -> None:
-        try:
-            await self._carrier.defer(run.id, run.inventory.zone())
-        except Exception:  # noqa: BLE001 - the decision stands, whatever the carrier raises
-            # The event is written; the sweep of every bot and worker finds the run within seconds.
-            _log.exception("no job could be queued for %s; the sweep will pick it up", run.id)
-
-    async def _load(self, rollback_id: str) -> Run:
-        try:
-            return await self._runs.load(rollback_id)
-        except KeyError as error:
-            raise RefusedError(
-                f"There is no rollback {rollback_id!r}.", resolution="See `/rollback status`."
-            ) from error
-
-    async def _once(self, actor: Actor) -> None:
-        if actor.delivery and not await self._audit.first_delivery(actor.delivery):
-            raise DuplicateDeliveryError(actor.delivery)
-
-    async def _refuse(self, actor: Actor, what: str, error: RefusedError, run: Run | None = None) -> NoReturn:
-        await self._note(actor, what, str(error), {"rollback": run.id} if run else {})
-        raise error
-
-    async def _note(self, actor: Actor, what: str, why: str, detail: dict[str, str]) -> None:
-        entry = ports.AuditEntry(at=self._clock.now(), who=actor.user, what=what, why=why, detail=dict(detail))
-        await self._audit.write(entry)
-
-    def _name(self, user: str) -> str:
-        person = self._policy.person(user)
-        return person.name if person else user
-
-    @staticmethod
-    def _stale(run: Run) -> RefusedError:
-        return RefusedError(
-            f"This button is out of date: {run.id} is {run.state.value.replace('_', ' ')} now.",
-            untouched="Your click changed nothing.",
-            resolution="The card of the rollback shows what can be done now.",
-        )
-
-    @staticmethod
-    def _moved_on(rollback_id: str) -> RefusedError:
-        return RefusedError(
-            f"{rollback_id} keeps changing while you decide.",
-            untouched="Your click changed nothing.",
-            resolution="Look at its card and click again.",
-        )
-
-
-def _required(reason: str) -> str:
-    if not reason.strip():
-        raise RefusedError("A decision needs a reason.", untouched="Nothing was changed.", resolution="Give one.")
-    return reason.strip()
-
-
-def _given(reason: str) -> str:
-    return reason.strip() or "no reason given"

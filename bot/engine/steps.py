@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from bot.domain import events, execution, ports
 from bot.domain.actuation import Actuator, Context, Observation, Outcome, Presence, Progress, Registry
-from bot.domain.errors import ActuatorError, RollbackError
 from bot.domain.plan import Step
 from bot.domain.run import Run, StepStatus
-from bot.domain.times import in_words
 from bot.engine import outside
+from bot.engine.aid import observed
+from bot.engine.failures import STOPPED, Failure, as_failure
 from bot.engine.journal import Hold, Still, always
 from bot.engine.settings import EngineSettings
 
@@ -22,13 +21,14 @@ _LONGEST_PAUSE = 10.0
 _NOTHING_TO_SEE = Observation(Presence.ABSENT, "it only looks")
 
 
-@dataclass(frozen=True)
-class _Failure:
-    brief: str
-    untouched: str = ""
-    resolution: str = ""
-    output: str = ""
-    transient: bool = False
+def step_of(run: Run, step_id: str, *, registry: Registry) -> Step:
+    """Return a step of the plan, or the step that a remedy runs.
+
+    Raises:
+        KeyError: If there is none, or no actuator of its kind.
+    """
+    helping = run.remedy(step_id)
+    return registry.read(helping[1].step) if helping else run.plan.step(step_id)
 
 
 class StepRunner:
@@ -56,19 +56,28 @@ class StepRunner:
         self._board = board
         self._clock = clock
         self._settings = settings
+        self._acting: dict[str, asyncio.Task[None]] = {}
+        self.progress: dict[str, Progress] = {}
+        """The newest progress of each step that this worker carried out."""
 
-    async def carry_out(self, run: Run, step_id: str, *, in_doubt: bool) -> None:
+    def stop(self) -> None:
+        """Stop the actuators that act at the moment; each step comes to an end that the journal knows."""
+        for acting in self._acting.values():
+            acting.cancel()
+
+    async def carry_out(self, run: Run, step_id: str, *, in_doubt: bool, only_look: bool = False) -> None:
         """Bring one step to an end that the journal knows.
 
         Args:
             run: The rollback as it stood when this was decided.
-            step_id: Which.
+            step_id: Which: a step of the plan, or a remedy that was chosen.
             in_doubt: Whether an earlier attempt has no known end: then the target is looked at first, and only an
                 effect that is not there is brought about again.
+            only_look: Whether an effect that is not there is left so: somebody wants a pause, or the end.
         """
-        step = run.plan.step(step_id)
+        step = step_of(run, step_id, registry=self._registry)
         status = run.status(step_id)
-        latest = _Latest()
+        latest = _Latest(lambda progress: self._note(step_id, progress))
         context = Context(
             rollback_id=run.id,
             plan=run.plan,
@@ -78,7 +87,7 @@ class StepRunner:
             why=run.reason,
         )
         actuator = self._registry.actuator(step)
-        if in_doubt and not await self._settle(step, status, actuator, context):
+        if in_doubt and not await self._settle(step, status, context, only_look=only_look):
             return
         if status.tries and not in_doubt:
             await self._clock.sleep(min(_LONGEST_PAUSE, 0.5 * 2**status.tries))
@@ -87,20 +96,26 @@ class StepRunner:
             await self._attempt(step, status.attempt + 1, actuator, context, still=_as_it_stood(run, step_id))
             publishing.cancel()
 
-    async def _settle(self, step: Step, status: StepStatus, actuator: Actuator[Step], context: Context) -> bool:
+    def _note(self, step_id: str, progress: Progress) -> None:
+        if outside.measurable(progress):
+            self.progress[step_id] = progress
+
+    async def _settle(self, step: Step, status: StepStatus, context: Context, *, only_look: bool) -> bool:
         """Look at a step of unknown outcome; return whether it must be brought about again."""
-        seen = _NOTHING_TO_SEE if step.reads_only else await self._observe(step, actuator, context)
+        seen = _NOTHING_TO_SEE if step.reads_only else await self._observe(step, context)
         if seen.presence is Presence.PRESENT:
             await self._succeeded(step, status.attempt, Outcome(seen.words, seen.facts), found=True)
             return False
-        if seen.presence is Presence.ABSENT and status.interrupted < execution.MOST_INTERRUPTIONS:
+        if seen.presence is Presence.UNKNOWN:
+            words = f"The worker was lost while the step was running, and its outcome cannot be told: {seen.words}"
+        elif only_look:
+            words = f"The worker was lost while the step was running, and its effect is not there: {seen.words}"
+        elif status.interrupted < execution.MOST_INTERRUPTIONS:
             return True
-        brief = (
-            f"The worker was lost while the step was running, and its outcome cannot be told: {seen.words}"
-            if seen.presence is Presence.UNKNOWN
-            else f"Its worker was lost {status.interrupted + 1} times during the step: {seen.words}"
-        )
-        failure = _Failure(brief, resolution="Look at the target, then decide.")
+        else:
+            words = f"Its worker was lost {status.interrupted + 1} times during the step: {seen.words}"
+        again = only_look and seen.presence is Presence.ABSENT
+        failure = Failure(words, resolution="Look at the target, then decide.", transient=again)
         await self._failed(step, status.attempt, failure, seen)
         return False
 
@@ -113,20 +128,41 @@ class StepRunner:
         if not await self._hold.write(started, still=still):
             return  # somebody decided otherwise meanwhile
         self._hold.ensure()
-        outcome: Outcome | None = None
-        failure = _Failure("")
-        try:
-            outcome = outside.outcome(await outside.call(actuator.apply(step, context), limit=step.deadline()))
-        except Exception as error:  # noqa: BLE001 - every end of an actuator becomes an outcome
-            failure = _as_failure(step, error)
+        outcome, failure = await self._act(step, actuator, context)
         if step.reads_only:
             seen = Observation(Presence.PRESENT if outcome else Presence.ABSENT, "")
         else:
-            seen = await self._observe(step, actuator, context)
+            seen = await self._observe(step, context)
         await self._conclude(step, attempt, outcome, failure, seen)
 
+    async def _act(self, step: Step, actuator: Actuator[Step], context: Context) -> tuple[Outcome | None, Failure]:
+        """Let the actuator act until it ends, or until it is stopped because the rollback was given up."""
+        ends: list[tuple[Outcome | None, Failure]] = []
+
+        async def acting() -> None:
+            try:
+                done = outside.outcome(await outside.call(actuator.apply(step, context), limit=step.deadline()))
+            except Exception as error:  # noqa: BLE001 - every end of an actuator becomes an outcome
+                ends.append((None, as_failure(step, error)))
+            else:
+                ends.append((done, Failure("")))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._acting[step.id] = group.create_task(acting())
+                try:
+                    await asyncio.wait([self._acting[step.id]])
+                finally:
+                    # Before this no other attempt of the step can have begun: a step runs once at a time.
+                    self._acting.pop(step.id).cancel()
+        except asyncio.CancelledError:
+            if not ends:
+                raise
+            # The actuator came to an end of its own while the worker was stopped: that end is still written down.
+        return ends[0] if ends else (None, STOPPED)
+
     async def _conclude(
-        self, step: Step, attempt: int, outcome: Outcome | None, failure: _Failure, seen: Observation
+        self, step: Step, attempt: int, outcome: Outcome | None, failure: Failure, seen: Observation
     ) -> None:
         present = seen.presence is Presence.PRESENT
         if present and outcome is not None:
@@ -141,22 +177,13 @@ class StepRunner:
         elif outcome is not None:
             told = "cannot be told" if seen.presence is Presence.UNKNOWN else "is not there"
             brief = f"The step reported success, and when read back its effect {told}: {seen.words}"
-            unread = _Failure(brief, resolution="Look at the target, then decide.", output=outcome.output)
+            unread = Failure(brief, resolution="Look at the target, then decide.", output=outcome.output)
             await self._failed(step, attempt, unread, seen)
         else:
             await self._failed(step, attempt, failure, seen)
 
-    async def _observe(self, step: Step, actuator: Actuator[Step], context: Context) -> Observation:
-        limit = self._settings.check_timeout
-        try:
-            return outside.observation(await outside.call(actuator.observe(step, context), limit=limit))
-        except outside.NoAnswerError:
-            return Observation(Presence.UNKNOWN, f"no answer within {in_words(limit)}")
-        except RollbackError as error:
-            return Observation(Presence.UNKNOWN, outside.text(error.brief))
-        except Exception as error:  # noqa: BLE001 - an actuator of somebody else's may raise anything
-            _log.exception("looking at step %s failed", step.id)
-            return Observation(Presence.UNKNOWN, f"looking failed ({type(error).__name__})")
+    async def _observe(self, step: Step, context: Context) -> Observation:
+        return await observed(self._registry, step, context, settings=self._settings)
 
     async def _succeeded(self, step: Step, attempt: int, outcome: Outcome, *, found: bool = False) -> None:
         await self._hold.write(
@@ -174,7 +201,7 @@ class StepRunner:
             still=always,
         )
 
-    async def _failed(self, step: Step, attempt: int, failure: _Failure, seen: Observation) -> None:
+    async def _failed(self, step: Step, attempt: int, failure: Failure, seen: Observation) -> None:
         await self._hold.write(
             events.StepFailed(
                 at=self._clock.now(),
@@ -206,12 +233,14 @@ class StepRunner:
 class _Latest:
     """The newest progress; older ones are of no interest."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[Progress], None]) -> None:
         self._value: Progress | None = None
         self._news = asyncio.Event()
+        self._note = note
 
     def put(self, progress: Progress) -> None:
         self._value = progress
+        self._note(progress)
         self._news.set()
 
     async def take(self) -> Progress:
@@ -225,36 +254,3 @@ class _Latest:
 def _as_it_stood(run: Run, step_id: str) -> Still:
     """A step may begin while its rollback goes on as it did, and nobody has said anything about the step."""
     return lambda now: now.state is run.state and now.status(step_id) == run.status(step_id)
-
-
-def _as_failure(step: Step, error: Exception) -> _Failure:
-    match error:
-        case ActuatorError():
-            return _Failure(error.brief, error.untouched, error.resolution, error.output, error.transient)
-        case RollbackError():
-            return _Failure(error.brief, error.untouched, error.resolution)
-        case ExceptionGroup():
-            return _together([_as_failure(step, leaf) for leaf in outside.leaves(error)])
-        case outside.NoAnswerError():
-            brief = f"It did not end within {in_words(step.deadline())} and was stopped."
-            return _Failure(brief, resolution="See why it is slow, then retry or abort.")
-        case _:
-            _log.error("step %s failed unexpectedly", step.id, exc_info=error)
-            return _Failure(
-                f"An unexpected fault in the actuator ({type(error).__name__}).", resolution="See the bot's log."
-            )
-
-
-def _together(parts: list[_Failure]) -> _Failure:
-    """Return several failures as one; it passes by itself only if all of them do."""
-    return _Failure(
-        _joined(part.brief for part in parts),
-        _joined(part.untouched for part in parts),
-        _joined(part.resolution for part in parts),
-        _joined((part.output for part in parts), "\n"),
-        transient=all(part.transient for part in parts),
-    )
-
-
-def _joined(texts: Iterable[str], between: str = " ") -> str:
-    return between.join(dict.fromkeys(text for text in texts if text))

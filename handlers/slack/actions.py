@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import Any, Final
 
+from bot.domain import control
 from bot.domain.errors import RefusedError
+from bot.domain.events import Choice
 from bot.domain.run import Run
 from handlers.slack import deliveries, homes, ids, render, tickets
 from handlers.slack.desk import Desk, response_url
@@ -27,8 +30,8 @@ async def on_approve(desk: Desk, body: Body) -> None:
         RollbackError: The service refuses; the card has its buttons back.
         DuplicateDeliveryError: Slack delivered the click again.
     """
-    value = _value(body)
-    await _strip_buttons(desk, body, "Approve")
+    value = value_of(body)
+    await strip_buttons(desk, body, "Approve")
     try:
         await desk.service.approve(value.id, deliveries.of_click(body), version=value.v)
     except Exception:
@@ -42,18 +45,26 @@ async def on_approve(desk: Desk, body: Body) -> None:
 
 async def on_reject(desk: Desk, body: Body) -> None:
     """Ask why, in a modal."""
-    value = _value(body)
+    value = value_of(body)
     ticket = Ticket(id=value.id, v=value.v, url=response_url(body))
     await desk.client.views_open(trigger_id=body["trigger_id"], view=render.reject_modal(ticket))
 
 
 async def on_decide(desk: Desk, body: Body) -> None:
     """Ask why somebody decides so about a held step, in a modal."""
-    value = _value(body)
+    value = value_of(body)
     choice = ids.DECIDE[body["actions"][0]["action_id"]]
-    channel, ts = _place(body)
+    channel, ts = place_of(body)
     ticket = Ticket(value.id, value.v, value.step, choice, response_url(body), channel, ts)
-    await desk.client.views_open(trigger_id=body["trigger_id"], view=render.decide_modal(ticket, choice))
+    if choice is not Choice.ABORT:
+        await desk.client.views_open(trigger_id=body["trigger_id"], view=render.decide_modal(ticket, choice))
+        return
+
+    async def make() -> render.View:
+        warning = control.abort_warning(await standing(desk, value.id))
+        return render.decide_modal(replace(ticket, warned=bool(warning)), choice, warning)
+
+    await desk.show(body, "Abort the rollback", make)
 
 
 async def on_view_plan(desk: Desk, body: Body) -> None:
@@ -62,13 +73,10 @@ async def on_view_plan(desk: Desk, body: Body) -> None:
     Raises:
         RefusedError: There is no such rollback.
     """
-    value = _value(body)
+    value = value_of(body)
 
     async def make() -> render.View:
-        found: tuple[Run, ...] = await desk.service.status(value.id)
-        if not found:
-            raise RefusedError(f"There is no rollback {value.id!r}.")
-        return render.plan_modal(found[0].plan)
+        return render.plan_modal((await standing(desk, value.id)).plan)
 
     await desk.show(body, "Rollback plan", make)
 
@@ -83,7 +91,24 @@ async def on_unknown(_desk: Desk, body: Body) -> None:
     raise _out_of_date()
 
 
-def _value(body: Body) -> ButtonValue:
+async def standing(desk: Desk, rollback_id: str) -> Run:
+    """Return the rollback as it stands.
+
+    Raises:
+        RefusedError: There is no such rollback.
+    """
+    found = await desk.service.status(rollback_id)
+    if not found:
+        raise RefusedError(f"There is no rollback {rollback_id!r}.")
+    return found[0]
+
+
+def value_of(body: Body) -> ButtonValue:
+    """Return what the clicked button carries.
+
+    Raises:
+        RefusedError: It is not one of this version's.
+    """
     value = tickets.read_button(body["actions"][0].get("value"))
     if value is None:
         raise _out_of_date()
@@ -98,7 +123,7 @@ def _out_of_date() -> RefusedError:
     )
 
 
-def _place(body: Body) -> tuple[str, str]:
+def place_of(body: Body) -> tuple[str, str]:
     """Return channel and timestamp of the message that was clicked in; empty in a view or an ephemeral message."""
     container = body.get("container") or {}
     if container.get("type") != "message" or container.get("is_ephemeral"):
@@ -106,9 +131,9 @@ def _place(body: Body) -> tuple[str, str]:
     return str(container.get("channel_id") or ""), str(container.get("message_ts") or "")
 
 
-async def _strip_buttons(desk: Desk, body: Body, label: str) -> None:
+async def strip_buttons(desk: Desk, body: Body, label: str) -> None:
     """Take the buttons from the message at once, so that nobody clicks again while the click is worked on."""
-    message, (channel, ts), person = body.get("message"), _place(body), deliveries.user_of(body)
+    message, (channel, ts), person = body.get("message"), place_of(body), deliveries.user_of(body)
     if not isinstance(message, dict) or not channel or not re.fullmatch(r"[UW][A-Z0-9]{2,30}", person):
         return
     kept = [block for block in message.get("blocks", []) if block.get("type") != "actions"][: _MOST_BLOCKS - 1]

@@ -15,7 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.domain import ports
 from bot.engine.service import Service
-from handlers.slack import actions, deliveries, homes, ids, refusals, slash, views
+from handlers.slack import actions, commands, deliveries, homes, ids, refusals, saying_clicks, slash, views
 from handlers.slack.desk import Desk
 from handlers.slack.settings import SlackSettings
 from handlers.slack.tickets import Body
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[Desk, Body], Awaitable[None]]
 _ANY_ACTION: Final = re.compile(r".*", re.DOTALL)
+_SAYING: Final = re.compile(rf"^{ids.SAY}({'|'.join(commands.SAYINGS)})(_[0-9]+)?$")
 
 
 def build(
@@ -70,11 +71,13 @@ def _route(app: AsyncApp, desk: Desk) -> None:
     app.action(ids.VIEW_PLAN)(_acknowledged(desk, actions.on_view_plan))
     for action_id in ids.DECIDE:
         app.action(action_id)(_acknowledged(desk, actions.on_decide))
+    app.action(_SAYING)(_acknowledged(desk, saying_clicks.on_say))
     # Listeners are tried in this order: what is left belongs to no version that we know.
     app.action(_ANY_ACTION)(_acknowledged(desk, actions.on_unknown))
     app.view(ids.REQUEST_VIEW)(_acknowledged(desk, views.on_request))
     app.view(ids.REJECT_VIEW)(_acknowledged(desk, views.on_reject))
     app.view(ids.DECIDE_VIEW)(_acknowledged(desk, views.on_decide))
+    app.view(ids.SAY_VIEW)(_acknowledged(desk, saying_clicks.on_submitted))
     app.event("app_home_opened")(_acknowledged(desk, homes.on_opened))
 
 

@@ -14,7 +14,7 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from bot.domain import ports
 from bot.domain.actuation import Progress
-from bot.domain.announcements import Announcement, Card, HeldQuestion, Note, Place, Standard
+from bot.domain.announcements import Announcement, Card, HeldQuestion, Note, Place, Question, Standard
 from bot.domain.authority import Policy
 from bot.domain.errors import RollbackError
 from bot.domain.ports import MessageRef
@@ -152,7 +152,9 @@ class SlackChat:
             )
 
     def _render(self, run: Run, announcement: Announcement, progress: Mapping[str, Progress]) -> render.Message:
-        mentions = frozenset({run.requester, *(contact.user for contact in run.plan.communication.escalation)})
+        mentions = frozenset(
+            {run.requester, run.lead, *(contact.user for contact in run.plan.communication.escalation)}
+        )
         content = announcement.content
         match content:
             case Card():
@@ -163,6 +165,8 @@ class SlackChat:
                 message = render.note(content, mentions=mentions)
             case HeldQuestion():
                 message = render.held(run, content.step)
+            case Question():
+                message = render.question(run, content)
             case _:
                 assert_never(content)
         return message.marked(run.id, announcement.key)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-VERBS: Final = ("status", "list", "plan", "help")
+SAYINGS: Final = (
+    *("hold", "resume", "abort", "retry", "done", "skip", "remedy"),
+    *("extend", "continue", "handover", "confirm", "lift"),
+)
+"""What one can say to a rollback that runs."""
+
+VERBS: Final = ("status", "list", "plan", "help", *SAYINGS)
 LONGEST_REASON: Final = 500
 
 _READ: Final = 4_000
@@ -22,6 +29,7 @@ _ROLLBACK: Final = re.compile(r"rb-[0-9]{1,12}", re.IGNORECASE)
 _EMOJI: Final = re.compile(r":[a-z0-9_+'-]+:", re.IGNORECASE)
 # Slack's own spelling of people, groups, channels and links: <@U1|bob>, <!subteam^S1|@ops>, <#C1|ops>, <https://x|y>.
 _ENTITY: Final = re.compile(r"<([@#!]?)([^<>|\s]+)(?:\|([^<>]*))?>")
+_MENTION: Final = re.compile(r"<@([UW][A-Z0-9]{2,30})(?:\|[^<>]*)?>")
 _ESCAPES: Final = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 
 
@@ -53,6 +61,23 @@ class ShowPlan:
 
 
 @dataclass(frozen=True)
+class Say:
+    """Say something to a rollback that runs.
+
+    Attributes:
+        verb: One of `SAYINGS`.
+        rollback: Its id or its change; empty: the only one under way.
+        words: What stands behind, the person of a hand-over left out.
+        person: User id that was mentioned; empty if nobody was.
+    """
+
+    verb: str
+    rollback: str
+    words: tuple[str, ...]
+    person: str = ""
+
+
+@dataclass(frozen=True)
 class Help:
     """What can I type?"""
 
@@ -77,7 +102,7 @@ class Unknown:
     problem: str = ""
 
 
-Command = Request | Status | ListRecent | ShowPlan | Help | Ask | Unknown
+Command = Request | Status | ListRecent | ShowPlan | Say | Help | Ask | Unknown
 
 
 def parse(text: str) -> Command:
@@ -99,12 +124,28 @@ def parse(text: str) -> Command:
         head, rest = f"CHG{rest[0].strip(_AROUND)}", rest[1:]
     change = _CHANGE.fullmatch(head)
     if change:
-        return Request(f"CHG{change[1]}", _reason(rest))
+        return Request(f"CHG{change[1]}", reason_of(rest))
     if _ROLLBACK.fullmatch(head):
         return Status(head.lower())
     if words[0] in {"?", "-h", "--help"}:
         return Help()
+    if head.lower() in SAYINGS:
+        return _say(head.lower(), rest, text)
     return _verb(head.lower(), rest) or _not_understood(head or words[0], rest)
+
+
+def _say(verb: str, rest: list[str], raw: str) -> Say:
+    """Return what is said; a rollback's id or change may stand first."""
+    first = rest[0].strip(_AROUND) if rest else ""
+    rollback = ""
+    if _ROLLBACK.fullmatch(first):
+        rollback, rest = first.lower(), rest[1:]
+    elif _CHANGE.fullmatch(first):
+        rollback, rest = normal_change(first), rest[1:]
+    mentioned = _MENTION.search(raw[:_READ]) if verb == "handover" else None
+    if mentioned:
+        rest = [word for word in rest if not word.startswith("@")]
+    return Say(verb, rollback, tuple(rest), mentioned[1] if mentioned else "")
 
 
 def normal_change(word: str) -> str:
@@ -141,6 +182,8 @@ def _not_understood(word: str, rest: list[str]) -> Unknown:
     if not nearest:
         return Unknown(shown)
     takes = {"status": rest[:1], "plan": rest[:1] or ["CHG0012345"]}.get(nearest[0], [])
+    if nearest[0] in SAYINGS:
+        takes = rest
     return Unknown(shown, " ".join((nearest[0], *(normal_change(each)[:_SHOWN] for each in takes))).strip())
 
 
@@ -175,7 +218,8 @@ def _without_ornaments(words: list[str]) -> list[str]:
     return []
 
 
-def _reason(words: list[str]) -> str:
+def reason_of(words: Sequence[str]) -> str:
+    """Return the words behind a command as a reason: without the quotation marks around it, not too long."""
     joined = " ".join(words)
     if len(joined) > 1 and joined[0] in _QUOTES and joined[-1] in _QUOTES:
         joined = joined[1:-1].strip()

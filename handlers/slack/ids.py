@@ -15,12 +15,30 @@ DECIDE: Final = {
 }
 """The buttons of a held step."""
 
+SAY: Final = "rollback_say_"
+"""Begins the action ids of the buttons that say something to a rollback that runs."""
+
+
+def say(verb: str) -> str:
+    """Return the action id of a button that says something to a rollback that runs."""
+    return f"{SAY}{verb}"
+
+
+def verb_of(action_id: str) -> str:
+    """Return what such a button says; several of one verb in a message are numbered at the end."""
+    return action_id.removeprefix(SAY).partition("_")[0]
+
+
 REQUEST_VIEW: Final = "rollback_request_view"
 REJECT_VIEW: Final = "rollback_reject_view"
 DECIDE_VIEW: Final = "rollback_decide_view"
+SAY_VIEW: Final = "rollback_say_view"
 
 CHANGE: Final = "change"
 REASON: Final = "reason"
+BY: Final = "by"
+TO: Final = "to"
+RUNNING: Final = "running"
 """Block and action ids of the inputs in the modals."""
 
 METADATA_EVENT: Final = "rollback"

@@ -24,11 +24,15 @@ class ButtonValue:
         id: The rollback.
         v: Number of the event that brought the rollback into the state that the button was made for.
         step: The held step, for the buttons that decide about one.
+        about: What the question is about that the button belongs to; its version is then the number of its event.
+        remedy: The remedy that the button runs.
     """
 
     id: str
     v: int
     step: str = ""
+    about: str = ""
+    remedy: str = ""
 
     def text(self) -> str:
         """Return the button's value; at most some 150 of the 2,000 characters that Slack allows."""
@@ -43,7 +47,8 @@ def read_button(value: Any) -> ButtonValue | None:
         return None
     known, version, step = found.get("id"), found.get("v"), found.get("step", "")
     if isinstance(known, str) and known and type(version) is int and isinstance(step, str):
-        return ButtonValue(id=known, v=version, step=step)
+        about, remedy = _string(found, "about"), _string(found, "remedy")
+        return ButtonValue(id=known, v=version, step=step, about=about, remedy=remedy)
     return None
 
 
@@ -59,6 +64,10 @@ class Ticket:
         url: The response URL of the click or command that opened the modal; the answer goes there.
         channel: Where the message with the button is; empty if it was in no message.
         ts: The message's timestamp.
+        verb: What is said to a rollback that runs.
+        about: The question that it answers.
+        remedy: The remedy that is wanted.
+        warned: Whether the modal showed what giving up means beyond the point of no return.
     """
 
     id: str = ""
@@ -68,6 +77,10 @@ class Ticket:
     url: str = ""
     channel: str = ""
     ts: str = ""
+    verb: str = ""
+    about: str = ""
+    remedy: str = ""
+    warned: bool = False
 
     def text(self) -> str:
         """Return the private metadata; Slack allows 3,000 characters."""
@@ -87,6 +100,10 @@ def read_ticket(value: Any) -> Ticket:
         url=_string(found, "url"),
         channel=_string(found, "channel"),
         ts=_string(found, "ts"),
+        verb=_string(found, "verb"),
+        about=_string(found, "about"),
+        remedy=_string(found, "remedy"),
+        warned=found.get("warned") is True,
     )
 
 

@@ -88,6 +88,14 @@ class EmbeddedPostgres:
                 self._folder.release()
             raise
 
+    async def running(self) -> Server | None:
+        """Return the server of the folder if it runs, without holding the folder: for a command beside the bot."""
+        found = read_pid_file(self._folder.data) if self._folder.path.is_dir() else None
+        if found is None or found.status != "ready" or not serves(found.pid, self._folder.data):
+            return None
+        bin_dir = find_binaries(major=data_version(self._folder.data))
+        return self._server(found.port, bin_dir=bin_dir, password=SecretStr(self._folder.password()))
+
     async def keep(self) -> None:
         """Start the server again whenever it ends, until cancelled: killed for want of memory, or by a mistake."""
         while True:

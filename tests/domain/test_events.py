@@ -28,6 +28,20 @@ EVERY: list[AnyEvent] = [
     *(stories.decided(NOW, "stop", choice) for choice in Choice),
     stories.resumed(NOW),
     stories.aborted(NOW),
+    stories.partly_checked(NOW, "dmz"),
+    stories.confirmation_asked(NOW),
+    stories.loss_confirmed(NOW),
+    stories.offered(NOW, "stop", stories.remedy("stop")),
+    stories.chosen(NOW, "stop"),
+    stories.hold_asked(NOW),
+    stories.resume_asked(NOW),
+    stories.abort_asked(NOW, stop=True, confirmed="the old state is back"),
+    stories.surveyed(NOW, "stop"),
+    stories.handed_over(NOW),
+    stories.extension_drafted(NOW),
+    stories.extended(NOW, exceeded=True),
+    stories.continuation_chosen(NOW),
+    stories.deployments_released(NOW),
 ]
 KINDS = get_args(get_args(events.AnyEvent)[0])
 

@@ -11,13 +11,14 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bot.domain import events, execution
+from bot.domain import actions, events, execution
 from bot.domain import run as runs
 from bot.domain.actuation import Presence
 from bot.domain.events import AnyEvent, Choice
 from bot.domain.lifecycle import FINAL, TRANSITIONS, State
 from bot.domain.plan import Plan, Step
 from bot.domain.run import StepState
+from bot.engine import facts
 from tests.support import stories
 from tests.support.dags import any_plan, may_begin, settled
 from tests.support.plans import at
@@ -42,9 +43,9 @@ class Life(RuleBasedStateMachine):
             if self.run.state is not self.seen[-1]:
                 self.seen.append(self.run.state)
 
-    def action(self) -> execution.Action:
+    def action(self) -> actions.Action:
         """Return what the domain wants done."""
-        return execution.next_action(self.run, now=self.now, running=self.running.keys())
+        return execution.next_action(self.run, actions.View(self.now, self.running.keys()))
 
     @initialize(plan=any_plan(), until=st.sampled_from([State.REQUESTED, *[State.EXECUTING] * 3]))
     def request(self, plan: Plan, until: State) -> None:
@@ -69,18 +70,18 @@ class Life(RuleBasedStateMachine):
         """The worker does the next thing."""
         action = self.action()
         match action:
-            case execution.CheckPlan():
+            case actions.CheckPlan():
                 self._check(sound=data.draw(st.sampled_from([True, True, True, False])))
-            case execution.BeginExecution():
+            case actions.BeginExecution():
                 self.write(stories.began(self.now))
-            case execution.RunSteps():
+            case actions.RunSteps():
                 for step in action.observe_first:
                     self._observe(self.run.plan.step(step), data.draw(st.sampled_from(Presence)))
                 for step in action.start:
                     self._start(self.run.plan.step(step))
-            case execution.WriteRecords():
+            case actions.WriteRecords():
                 self.write(stories.closed(self.now))
-            case execution.Await() | execution.Wait() | execution.Done():
+            case actions.Await() | actions.Wait() | actions.Done():
                 pass
             case _:
                 self.write(self._fact(action))
@@ -93,20 +94,24 @@ class Life(RuleBasedStateMachine):
             stories.asked(self.now, self.run) if sound else stories.refused(self.now),
         )
 
-    def _fact(self, action: execution.Action) -> AnyEvent:
+    def _fact(self, action: actions.Action) -> AnyEvent:
         match action:
-            case execution.Expire():
+            case actions.Expire():
                 return stories.expired(self.now)
-            case execution.Hold():
+            case actions.Hold():
                 return stories.held(self.now, *action.steps)
-            case execution.Resume():
+            case actions.Resume():
                 return stories.resumed(self.now)
-            case execution.Abort():
+            case actions.Abort():
                 return stories.aborted(self.now)
-            case execution.BeginVerification():
+            case actions.BeginVerification():
                 return stories.verification_began(self.now)
-            case execution.Complete():
+            case actions.Complete():
                 return stories.completed(self.now)
+            case actions.Survey():
+                return stories.surveyed(self.now, *action.steps)
+            case actions.DraftExtension() | actions.Extend():
+                return facts.fact_of(action, self.run, at=self.now, who="worker-1")
             case _:
                 raise AssertionError(f"no fact follows from {action!r}")
 
@@ -160,7 +165,7 @@ class Life(RuleBasedStateMachine):
     def starts_only_whatmay_begin(self) -> None:
         """A step is started only in execution, once at a time, after its needs and all phases before its own."""
         action = self.action()
-        if not isinstance(action, execution.RunSteps):
+        if not isinstance(action, actions.RunSteps):
             return
         assert self.run.state in _MOVING
         assert action.start or action.observe_first
@@ -190,7 +195,7 @@ class Life(RuleBasedStateMachine):
     def looks_before_it_acts_again(self) -> None:
         """A started step that this worker is not carrying out is never started without looking."""
         action = self.action()
-        if isinstance(action, execution.RunSteps):
+        if isinstance(action, actions.RunSteps):
             doubtful = {step for step, status in self.run.steps.items() if status.state is StepState.STARTED}
             assert set(action.observe_first) == doubtful - self.running.keys()
 
@@ -198,11 +203,11 @@ class Life(RuleBasedStateMachine):
     def goes_on_only_whensettled(self) -> None:
         """Verification follows settled phases, completion settled probes, and both only from their own state."""
         action = self.action()
-        if isinstance(action, execution.BeginVerification | execution.Complete):
+        if isinstance(action, actions.BeginVerification | actions.Complete):
             assert all(settled(self.run, phase.steps) for phase in self.run.plan.phases)
-        if isinstance(action, execution.BeginVerification):
+        if isinstance(action, actions.BeginVerification):
             assert self.run.state is State.EXECUTING
-        if isinstance(action, execution.Complete):
+        if isinstance(action, actions.Complete):
             assert self.run.state is State.VERIFYING
             assert settled(self.run, self.run.plan.verification.steps)
 
@@ -210,7 +215,7 @@ class Life(RuleBasedStateMachine):
     def asks_only_when_quiet(self) -> None:
         """A person is asked only when nothing runs, and only about steps that are stuck."""
         action = self.action()
-        if isinstance(action, execution.Hold):
+        if isinstance(action, actions.Hold):
             assert not self.running
             assert {self.run.status(step).state for step in action.steps} == {StepState.FAILED}
 
@@ -218,10 +223,10 @@ class Life(RuleBasedStateMachine):
     def never_waits_for_nothing(self) -> None:
         """Waiting has an end: a running step, a person's decision or a time; only what is final does nothing."""
         action = self.action()
-        assert isinstance(action, execution.Done) is (self.run.state in FINAL)
-        if isinstance(action, execution.Await):
+        assert isinstance(action, actions.Done) is (self.run.state in FINAL)
+        if isinstance(action, actions.Await):
             assert self.running
-        if isinstance(action, execution.Wait) and action.until is None:
+        if isinstance(action, actions.Wait) and action.until is None:
             held: events.Held = self.run.last(events.Held)
             assert any(self.run.status(step).state is StepState.HELD for step in held.steps)
 
@@ -248,25 +253,25 @@ class Life(RuleBasedStateMachine):
     def _help(self) -> None:
         action = self.action()
         match action:
-            case execution.CheckPlan():
+            case actions.CheckPlan():
                 self._check(sound=True)
-            case execution.Wait() if self.run.state is State.HELD:
+            case actions.Wait() if self.run.state is State.HELD:
                 held: events.Held = self.run.last(events.Held)
                 waiting = (step for step in held.steps if self.run.status(step).state is StepState.HELD)
                 self.write(stories.decided(self.now, next(waiting), Choice.RETRY))
-            case execution.Wait():
+            case actions.Wait():
                 self.write(stories.authorised(self.now, self.run))
-            case execution.BeginExecution():
+            case actions.BeginExecution():
                 self.write(stories.began(self.now))
-            case execution.RunSteps():
+            case actions.RunSteps():
                 for step in action.observe_first:
                     self._observe(self.run.plan.step(step), Presence.PRESENT)
                 for step in action.start:
                     self._start(self.run.plan.step(step))
-            case execution.Await():
+            case actions.Await():
                 step, attempt = self.running.popitem()
                 self.write(stories.succeeded(self.now, step, attempt))
-            case execution.WriteRecords():
+            case actions.WriteRecords():
                 self.write(stories.closed(self.now))
             case _:
                 self.write(self._fact(action))

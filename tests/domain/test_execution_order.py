@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.domain import execution
+from bot.domain import actions, execution
 from bot.domain import run as runs
 from bot.domain.lifecycle import State
 from bot.domain.plan import Plan
@@ -33,19 +33,19 @@ def _simulate(plan: Plan, order: Random) -> tuple[Run, list[str]]:
     began: list[str] = []
     running: list[str] = []
     while run.state is not State.COMPLETE:
-        match execution.next_action(run, now=at("15:50"), running=running):
-            case execution.RunSteps(start, observe_first):
+        match execution.next_action(run, actions.View(at("15:50"), running)):
+            case actions.RunSteps(start, observe_first):
                 assert (set(start), observe_first) == (_ready(run), ())
                 run = runs.fold(run, tuple(stories.started(at("15:50"), step) for step in start))
                 began += start
                 running += start
-            case execution.Await():
+            case actions.Await():
                 ended = running.pop(order.randrange(len(running)))
                 run = runs.apply(run, stories.succeeded(at("15:51"), ended))
-            case execution.BeginVerification():
+            case actions.BeginVerification():
                 run = runs.apply(run, stories.verification_began(at("16:00")))
             case action:
-                assert action == execution.Complete()
+                assert action == actions.Complete()
                 run = runs.apply(run, stories.completed(at("16:12")))
     return run, began
 

@@ -264,8 +264,10 @@ async def test_decisions(lab: Lab) -> None:
     service = lab.service()
     with pytest.raises(RefusedError, match="You hold no role here"):
         await service.decide(
-            run.id, Actor(plans.STRANGER), version=version, step="stop", choice=Choice.SKIP, reason="r"
+            run.id, Actor(plans.STRANGER), version=version, step="stop", choice=Choice.RETRY, reason="r"
         )
+    with pytest.raises(RefusedError, match="may not authorise this. Needed now: Change Manager or Service Owner"):
+        await service.decide(run.id, ON_CALL, version=version, step="stop", choice=Choice.SKIP, reason="r")
     run = await service.decide(
         run.id, MANAGER, version=version, step="stop", choice=Choice.SKIP, reason=" by hand "
     )
@@ -274,9 +276,9 @@ async def test_decisions(lab: Lab) -> None:
     for step, words in (("stop", "it is skipped. skipped by J. Smith: by hand"), ("nothing", "it is pending.")):
         with pytest.raises(RefusedError, match=f"Step {step} does not wait for a decision: {words}"):
             await service.decide(run.id, ON_CALL, version=version, step=step, choice=Choice.RETRY, reason="r")
-    assert [what for _, what, _ in await lab.audited()] == ["rollback.decide"] * 3
+    assert [what for _, what, _ in await lab.audited()] == ["rollback.decide"] * 4
     run = await service.decide(
-        run.id, ON_CALL, version=version, step="save", choice=Choice.MARK_DONE, reason="seen"
+        run.id, MANAGER, version=version, step="save", choice=Choice.MARK_DONE, reason="seen"
     )
     run = await lab.after(run)
     completed: events.Completed = run.last(events.Completed)

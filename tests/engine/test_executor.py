@@ -196,7 +196,9 @@ async def test_a_held_step_and_its_decisions(lab: Lab) -> None:
     assert run.state is State.HELD
     assert run.status("save").state is StepState.DONE
     assert lab.estate.count("apply restore") == 0
-    assert await lab.lease(run) == (None, None)
+    owner, wake_at = await lab.lease(run)
+    assert owner is None
+    assert wake_at > lab.clock.now()  # the window's clock runs while it is held
     assert (await lab.after(run)).seq == run.seq
     run = await lab.decide(run, "stop", Choice.RETRY)
     assert lab.jobs.queued[-1] == (run.id, "default")
@@ -224,7 +226,7 @@ async def test_abort(lab: Lab) -> None:
     lab.estate.script("stop", breaks)
     run = await lab.after(await lab.approved(small()))
     run = await lab.after(await lab.decide(run, "stop", Choice.ABORT))
-    assert kinds(run)[-4:] == ["decided", "aborted", "review_scheduled", "closed"]
+    assert kinds(run)[-5:] == ["abort_asked", "surveyed", "aborted", "review_scheduled", "closed"]
     assert run.last(events.Aborted).who == plans.ON_CALL
     assert "apply restore" not in lab.estate.calls
     assert (await lab.register.get("INC0000001"))[1]["Resolution"] == "Rollback aborted - forward-fix"

@@ -151,11 +151,11 @@ async def test_what_is_asked_of_the_bot(lab: Lab) -> None:
 
 
 def test_the_zone_of_a_rollback() -> None:
-    """A rollback goes to the zone of its targets if they share one, else to the default one."""
+    """A rollback begins in the default zone if a target lies there, else in the first by name."""
     document = plans.inventory().model_dump(mode="json", exclude={"endpoints", "metrics"})
     for section, name in (("server_groups", "payments-servers"), ("databases", "payments-db")):
         document[section][name]["zone"] = "dmz"
     assert Inventory.model_validate(document).zone() == "dmz"
     document["databases"]["payments-db"]["zone"] = "core"
-    assert Inventory.model_validate(document).zone() == "default"
+    assert Inventory.model_validate(document).zone() == "core"
     assert Inventory().zone() == "default"

@@ -136,7 +136,7 @@ async def test_an_unknown_outcome_is_not_tried_again(lab: Lab) -> None:
     lab.estate.looks["start"] = look(Observation(Presence.UNKNOWN, "1 of 3 hosts does not answer"))
     run = await end(lab)
     assert failure(run).presence is Presence.UNKNOWN
-    assert run.history[-1].why == "start: outcome unknown (1 of 3 hosts does not answer)"
+    assert run.last(events.Held).why == "start: outcome unknown (1 of 3 hosts does not answer)"
     assert lab.estate.count("apply start") == 1
 
 

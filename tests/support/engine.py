@@ -25,6 +25,7 @@ from bot.engine.service import Actor, Service
 from bot.engine.settings import EngineSettings
 from storage.audit import SqlAudit
 from storage.database import Database
+from storage.history import SqlHistory
 from storage.messages import SqlLedger
 from storage.progress import SqlProgressBoard
 from storage.register import SqlRegister
@@ -118,6 +119,8 @@ class Lab:
             policy=self.policy,
             books=Books(self.register),
             board=self.board,
+            history=SqlHistory(self.database),
+            carrier=self.jobs,
             clock=self.clock,
             settings=self.settings(name, **changes),
         )
@@ -189,10 +192,11 @@ class Lab:
         return await self.service().approve(run.id, Actor(plans.MANAGER), version=run.state_seq)
 
     async def decide(self, run: Run, step: str, choice: Choice) -> Run:
-        """Let the on-call engineer decide about a held step."""
+        """Let somebody decide about a held step: the change manager, where the effect is not to be seen."""
         run = await self.runs.load(run.id)
+        who = plans.MANAGER if choice in (Choice.MARK_DONE, Choice.SKIP) else plans.ON_CALL
         return await self.service().decide(
-            run.id, Actor(plans.ON_CALL), version=run.state_seq, step=step, choice=choice, reason="I looked"
+            run.id, Actor(who), version=run.state_seq, step=step, choice=choice, reason="I looked"
         )
 
     async def after(self, run: Run, worker: Worker | None = None) -> Run:

@@ -9,6 +9,7 @@ from bot.domain import run as runs
 from bot.domain.actuation import Presence, Verdict
 from bot.domain.criteria import Reading, Thresholds, decide
 from bot.domain.events import (
+    AbortAsked,
     Aborted,
     AnyEvent,
     Authorised,
@@ -19,19 +20,35 @@ from bot.domain.events import (
     Choice,
     Closed,
     Completed,
+    ConfirmationAsked,
+    ContinuationChosen,
     Decided,
+    DeploymentsReleased,
     ExecutionBegan,
     Expired,
+    Extended,
+    ExtensionDrafted,
     Held,
+    HoldAsked,
     IncidentOpened,
+    LeadHandedOver,
+    LossConfirmed,
+    LossFound,
+    PartlyChecked,
     Refused,
     Rejected,
+    RemediesOffered,
+    RemedyChosen,
+    RemedyOffered,
     Requested,
+    ResumeAsked,
     Resumed,
     ReviewScheduled,
     StepFailed,
     StepStarted,
     StepSucceeded,
+    Surveyed,
+    TargetFound,
     VerificationBegan,
 )
 from bot.domain.inventory import Inventory
@@ -111,9 +128,125 @@ def expired(when: datetime) -> Expired:
     return Expired(at=when, who="policy", why="nobody authorised it in time")
 
 
-def began(when: datetime) -> ExecutionBegan:
+def began(when: datetime, *, blocks: bool = False) -> ExecutionBegan:
     """Execution begins."""
-    return ExecutionBegan(at=when, who=MANAGER, why="Error rate")
+    return ExecutionBegan(at=when, who=MANAGER, why="Error rate", blocks=blocks)
+
+
+def partly_checked(
+    when: datetime, zone: str, *findings: CheckFinding, reading: Reading | None = None
+) -> PartlyChecked:
+    """The preconditions of one zone were looked at."""
+    return PartlyChecked(at=when, who=_WORKER, why=f"zone {zone}", zone=zone, findings=findings, reading=reading)
+
+
+def confirmation_asked(when: datetime, step: str = "swap", *, rows: int | None = 412) -> ConfirmationAsked:
+    """A second person must confirm a loss."""
+    loss = LossFound(
+        subject="Swap the databases",
+        verdict=Verdict.WARN,
+        words="412 rows of transactions; all writes of 31 minutes",
+        step=step,
+        since=at("14:30"),
+        rows=rows,
+    )
+    return ConfirmationAsked(at=when, who=_WORKER, why="5 minutes past the point of no return", losses=(loss,))
+
+
+def loss_confirmed(when: datetime, *, who: str = ON_CALL) -> LossConfirmed:
+    """A second person confirms the loss."""
+    words = "Swap the databases: 412 rows of transactions"
+    return LossConfirmed(at=when, who=who, why="the rows are in the queue", name="O. Neill", words=words)
+
+
+def remedy(step: str, remedy_id: str = "look", *, acts: bool = False, settles: bool = False) -> RemedyOffered:
+    """Return a remedy as it is offered for a step, run on the step's own target."""
+    document = {"id": f"remedy.{remedy_id}.9.0", "kind": "postgres.drain", "target": "payments-db"}
+    return RemedyOffered(
+        id=remedy_id,
+        title=f"{remedy_id.capitalize()} at {step}",
+        words="Names who is connected.",
+        acts=acts,
+        settles=settles,
+        step=document,
+    )
+
+
+def offered(when: datetime, step: str, *remedies: RemedyOffered) -> RemediesOffered:
+    """The actuator says what may help."""
+    return RemediesOffered(at=when, who=_WORKER, why="what may help", step=step, remedies=remedies)
+
+
+def chosen(when: datetime, step: str, remedy_id: str = "look", *, who: str = MANAGER) -> RemedyChosen:
+    """A person wants a remedy to be run."""
+    key = f"remedy.{remedy_id}.9.0"
+    return RemedyChosen(
+        at=when, who=who, why="to see", step=step, remedy=key, name="J. Smith", role="Change Manager"
+    )
+
+
+def hold_asked(when: datetime, *, who: str = ON_CALL) -> HoldAsked:
+    """A person holds the rollback."""
+    return HoldAsked(at=when, who=who, why="we look at the replica first", name="O. Neill")
+
+
+def resume_asked(when: datetime, *, who: str = ON_CALL) -> ResumeAsked:
+    """A person ends the pause."""
+    return ResumeAsked(at=when, who=who, why="the replica is fine", name="O. Neill")
+
+
+def abort_asked(when: datetime, *, stop: bool = False, confirmed: str = "") -> AbortAsked:
+    """A person gives the rollback up."""
+    return AbortAsked(at=when, who=MANAGER, why="we fix forward", name="J. Smith", stop=stop, confirmed=confirmed)
+
+
+def surveyed(when: datetime, *steps: str, presence: Presence = Presence.ABSENT) -> Surveyed:
+    """Every target was looked at."""
+    found = tuple(TargetFound(step=step, target="payments-db", presence=presence, words="seen") for step in steps)
+    return Surveyed(at=when, who=_WORKER, why="how every target stands", found=found)
+
+
+def handed_over(when: datetime, to: str = MANAGER) -> LeadHandedOver:
+    """Another person leads."""
+    return LeadHandedOver(at=when, who=ON_CALL, why="end of my shift", to=to, to_name="J. Smith", name="O. Neill")
+
+
+def extension_drafted(when: datetime, *, window: int = 30, estimate: int = 60) -> ExtensionDrafted:
+    """The forecast passes the end of the window; minutes."""
+    return ExtensionDrafted(
+        at=when,
+        who=_WORKER,
+        why="Database restore taking longer than planned",
+        window=timedelta(minutes=window),
+        estimate=timedelta(minutes=estimate),
+        share=0.65,
+    )
+
+
+def extended(
+    when: datetime, *, window: int = 30, estimate: int = 60, exceeded: bool = False, who: str = MANAGER
+) -> Extended:
+    """The window is extended; minutes."""
+    return Extended(
+        at=when,
+        who=who,
+        why="Database restore taking longer than planned due to size",
+        window=timedelta(minutes=window),
+        estimate=timedelta(minutes=estimate),
+        share=0.65,
+        exceeded=exceeded,
+        name="" if exceeded else "J. Smith",
+    )
+
+
+def continuation_chosen(when: datetime) -> ContinuationChosen:
+    """A person chooses to go on beyond the window."""
+    return ContinuationChosen(at=when, who=MANAGER, why="ten more minutes", name="J. Smith")
+
+
+def deployments_released(when: datetime) -> DeploymentsReleased:
+    """A person lifts the hold on deployments."""
+    return DeploymentsReleased(at=when, who=MANAGER, why="v2.4.1 is ready", name="J. Smith")
 
 
 def started(when: datetime, step: str, attempt: int = 1) -> StepStarted:

@@ -112,9 +112,10 @@ class Wire:
         """See the port."""
         return await self._carry("renew", lambda: self.runs.renew(lease))
 
-    async def release(self, lease: Lease, *, seen: int, wake_at: datetime | None) -> bool:
+    async def release(self, lease: Lease, *, seen: int, wake_at: datetime | None, zone: str | None = None) -> bool:
         """See the port."""
-        return await self._carry("release", lambda: self.runs.release(lease, seen=seen, wake_at=wake_at))
+        given = self.runs.release
+        return await self._carry("release", lambda: given(lease, seen=seen, wake_at=wake_at, zone=zone))
 
     async def due(self) -> tuple[tuple[str, str], ...]:
         """See the port."""
@@ -139,6 +140,14 @@ class Wire:
     async def latest_of(self, change: str) -> Run | None:
         """See the port."""
         return await self._carry("latest_of", lambda: self.runs.latest_of(change))
+
+    async def blocking(self, service: str) -> tuple[Run, ...]:
+        """See the port."""
+        return await self._carry("blocking", lambda: self.runs.blocking(service))
+
+    async def blocked(self) -> tuple[Run, ...]:
+        """See the port."""
+        return await self._carry("blocked", self.runs.blocked)
 
     def changed(self) -> AsyncIterator[str]:
         """See the port."""

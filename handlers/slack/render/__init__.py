@@ -9,6 +9,7 @@ from handlers.slack.render.answers import (
     runs_message,
     saying,
 )
+from handlers.slack.render.asking import question
 from handlers.slack.render.cards import card
 from handlers.slack.render.homes import home, home_trouble
 from handlers.slack.render.message import Message, View
@@ -18,6 +19,7 @@ from handlers.slack.render.modals import (
     message_modal,
     reject_modal,
     request_modal,
+    say_modal,
     saying_modal,
 )
 from handlers.slack.render.notes import note
@@ -41,11 +43,13 @@ __all__ = [
     "note",
     "plan_message",
     "plan_modal",
+    "question",
     "read_only",
     "refusal",
     "reject_modal",
     "request_modal",
     "runs_message",
+    "say_modal",
     "saying",
     "saying_modal",
     "standard",

@@ -99,6 +99,14 @@ def help_message(command: str) -> Message:
         ("status CHG0012345", "one rollback, by its change or its id (rb-0001)"),
         ("list", "the latest rollbacks"),
         ("plan CHG0012345", "read a rollback plan"),
+        ("hold rb-0001 why", "pause: running steps end, nothing new begins; resume goes on"),
+        ("abort rb-0001 why", "give up; abort rb-0001 now why: stop running steps as well"),
+        ("retry rb-0001 step why", "about a held step; done and skip need who may approve"),
+        ("remedy rb-0001 step remedy", "run what may help a held step"),
+        ("extend rb-0001 20m why", "extend the window and tell everybody"),
+        ("handover rb-0001 @name why", "let another person lead"),
+        ("confirm rb-0001 why", "confirm, as a second person, that data are lost"),
+        ("lift rb-0001 why", "let deployments of the service through again"),
         ("help", "this"),
     )
     lines = [[text("What you can type", bold=True)]]

@@ -14,7 +14,7 @@ from bot.domain.lifecycle import State
 from bot.domain.run import Run
 from bot.domain.times import in_words, utc_minute
 from handlers.slack import ids
-from handlers.slack.render import kit, passport, standing
+from handlers.slack.render import asking, kit, passport, standing
 from handlers.slack.render.message import MOST_TEXT_EDITED, Block, Message, first_that_fits, squeezed
 from handlers.slack.render.questions import is_open
 from handlers.slack.render.rich import Line, clip, fallback, paragraph, row, text, user, words
@@ -51,7 +51,7 @@ def buttons(run: Run) -> list[Block]:
     value = ButtonValue(id=run.id, v=run.state_seq).text()
     plan = kit.button("View plan", ids.VIEW_PLAN, value)
     if run.state is not State.AWAITING_AUTHORITY:
-        return [kit.actions(plan)]
+        return [kit.actions(*asking.controls(run), plan)]
     approve = kit.button("Approve", ids.APPROVE, value, style="primary")
     reject = kit.button("Reject", ids.REJECT, value, style="danger")
     return [kit.actions(approve, reject, plan)]

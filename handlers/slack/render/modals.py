@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from bot.domain import control
+from bot.domain.authority import Policy
 from bot.domain.events import Choice
 from bot.domain.ports import PlanSummary
+from bot.domain.run import Run
 from bot.domain.times import utc_minute
 from handlers.slack import ids
 from handlers.slack.commands import LONGEST_REASON
@@ -21,6 +24,18 @@ _DECISIONS: Final = {
     Choice.MARK_DONE: ("Mark the step done", "Mark done", "You have looked, and the effect of the step is there."),
     Choice.SKIP: ("Skip the step", "Skip", "The rollback goes on without this step."),
     Choice.ABORT: ("Abort the rollback", "Abort", "The rollback is given up; forward-fix is the way then."),
+}
+
+_SAYINGS: Final = {
+    "hold": ("Hold the rollback", "Hold", "Running steps end; nothing new begins until somebody resumes."),
+    "resume": ("Resume the rollback", "Resume", "The rollback goes on. Held steps still need their decisions."),
+    "abort": ("Abort the rollback", "Abort", "The rollback is given up; forward-fix is the way then."),
+    "remedy": ("Run a remedy", "Run", "It is run as a step of its own, and recorded."),
+    "extend": ("Extend the window", "Extend", "ROLLBACK EXTENSION is sent to everybody."),
+    "continue": ("Go on beyond the window", "Go on", "The rollback goes on; the choice is recorded."),
+    "handover": ("Hand over the lead", "Hand over", "Another person leads from now on."),
+    "confirm": ("Confirm the loss of data", "Confirm the loss", "These data will be gone for the service:"),
+    "lift": ("Lift the hold", "Lift", "Deployments of the service are possible again."),
 }
 
 
@@ -53,11 +68,73 @@ def reject_modal(ticket: Ticket) -> View:
     return _form("Reject the rollback", "Reject", ids.REJECT_VIEW, [told, _reason("Why?")], ticket)
 
 
-def decide_modal(ticket: Ticket, choice: Choice) -> View:
-    """Return the modal that asks why a person decides so about a held step."""
+def decide_modal(ticket: Ticket, choice: Choice, warning: str = "") -> View:
+    """Return the modal that asks why a person decides so about a held step.
+
+    Args:
+        ticket: Comes back with the submission.
+        choice: What the person chose.
+        warning: What giving up means beyond the point of no return; empty before it.
+    """
     title, submit, meaning = _DECISIONS[choice]
-    told = paragraph([row("Rollback", ticket.id), row("Step", ticket.step), [text(meaning)]])
-    return _form(title, submit, ids.DECIDE_VIEW, [told, _reason("Why?")], ticket)
+    told = [row("Rollback", ticket.id), row("Step", ticket.step), [text(meaning)]]
+    if warning:
+        told.append(row("⚠️ The point of no return is passed", warning, most=2_000))
+    return _form(title, submit, ids.DECIDE_VIEW, [paragraph(told), _reason("Why?")], ticket)
+
+
+def say_modal(ticket: Ticket, run: Run, policy: Policy) -> View:
+    """Return the modal that asks why somebody says so to a rollback that runs, and what else must be known."""
+    title, submit, meaning = _SAYINGS[ticket.verb]
+    told = [row("Rollback", f"{run.id}, {run.plan.change}: {run.plan.title}"), [text(meaning)]]
+    if ticket.step:
+        told.insert(1, row("Step", run.words_of(ticket.step)))
+    if ticket.warned:
+        told.append(row("⚠️ The point of no return is passed", control.abort_warning(run), most=2_000))
+    if ticket.verb == "confirm" and run.open_confirmation:
+        told += [row(loss.subject, loss.words, most=600) for loss in run.open_confirmation.losses]
+    more = _SAY_FIELDS.get(ticket.verb)
+    fields = more(run, policy) if more else []
+    optional = ticket.verb in ("remedy", "handover", "extend")
+    blocks = [paragraph(told), *fields, _reason("Why?", optional=optional)]
+    return _form(title, "Abort all the same" if ticket.warned else submit, ids.SAY_VIEW, blocks, ticket)
+
+
+def _by(_run: Run, _policy: Policy) -> list[Block]:
+    field = {
+        "type": "plain_text_input",
+        "action_id": ids.BY,
+        "placeholder": kit.plain("20m; empty: as drafted", 150),
+    }
+    label = kit.plain("By how much?", 150)
+    return [{"type": "input", "block_id": ids.BY, "label": label, "element": field, "optional": True}]
+
+
+def _to(run: Run, policy: Policy) -> list[Block]:
+    people = [p for p in policy.holders(policy.operators, service=run.plan.service) if p.id != run.lead]
+    options = [{"text": kit.plain(person.name, 75), "value": person.id} for person in people][:_OPTIONS]
+    select = {"type": "static_select", "action_id": ids.TO, "options": options}
+    label = kit.plain("Who leads from now on?", 150)
+    return [{"type": "input", "block_id": ids.TO, "label": label, "element": select}] if options else []
+
+
+def _running(_run: Run, _policy: Policy) -> list[Block]:
+    options = [
+        {"text": kit.plain("Let running steps end", 75), "value": "end"},
+        {"text": kit.plain("Stop running steps now", 75), "value": "stop"},
+    ]
+    select = {
+        "type": "static_select", "action_id": ids.RUNNING, "options": options, "initial_option": options[0],
+    }  # fmt: skip
+    label = kit.plain("Steps that run at the moment", 150)
+    return [{"type": "input", "block_id": ids.RUNNING, "label": label, "element": select}]
+
+
+_SAY_FIELDS: Final[dict[str, Callable[[Run, Policy], list[Block]]]] = {
+    "extend": _by,
+    "handover": _to,
+    "abort": _running,
+}
 
 
 def loading_modal(title: str) -> View:
@@ -92,7 +169,7 @@ def _form(title: str, submit: str, callback_id: str, blocks: list[Block], ticket
     }
 
 
-def _reason(label: str) -> Block:
+def _reason(label: str, *, optional: bool = False) -> Block:
     field = {
         "type": "plain_text_input",
         "action_id": ids.REASON,
@@ -101,7 +178,8 @@ def _reason(label: str) -> Block:
         "max_length": LONGEST_REASON,
         "placeholder": kit.plain("It goes on record", 150),
     }
-    return {"type": "input", "block_id": ids.REASON, "label": kit.plain(label, 150), "element": field}
+    asked = {"type": "input", "block_id": ids.REASON, "label": kit.plain(label, 150), "element": field}
+    return {**asked, "optional": True} if optional else asked
 
 
 def _option(summary: PlanSummary) -> dict[str, Any]:
