@@ -76,16 +76,19 @@ class SqlHistory:
         Raises:
             StoreUnavailableError: If the store cannot be reached.
         """
-        steps = tuple(plan.steps())
-        rows = await self._database.rows(
-            PACES,
-            service=plan.service,
-            steps=[step.id for step in steps],
-            kinds=[step.kind for step in steps],
-            targets=[step.target for step in steps],
-            rollbacks=ROLLBACKS,
-        )
-        return {row["step"]: _pace(row) for row in rows}
+        return {row["step"]: _pace(row) for row in await self._database.rows(PACES, **values(plan))}
+
+
+def values(plan: Plan) -> dict[str, object]:
+    """Return what `PACES` asks about a plan."""
+    steps = tuple(plan.steps())
+    return {
+        "service": plan.service,
+        "steps": [step.id for step in steps],
+        "kinds": [step.kind for step in steps],
+        "targets": [step.target for step in steps],
+        "rollbacks": ROLLBACKS,
+    }
 
 
 def _pace(row: RowMapping) -> Pace:

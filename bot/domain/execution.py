@@ -136,7 +136,7 @@ def _held(run: Run, view: View) -> Action:
     if remedies:
         return remedies
     if any(status.state is StepState.HELD for status in run.steps.values()) or run.pause:
-        return Wait(until=forecast.next_look(run, now=view.now, paces=view.paces))
+        return Wait(until=_look_again(run, view))
     return Resume()
 
 
@@ -157,7 +157,7 @@ def _remedies(run: Run, view: View) -> Action | None:
             observe_first=tuple(key for key in doubtful if key in mine),
         )
     if view.running:
-        return Await(until=forecast.next_look(run, now=view.now, paces=view.paces))
+        return Await(until=_look_again(run, view))
     if start or doubtful:
         return HandOver(run.zone_of(target_of(run, (*start, *doubtful)[0])))
     unasked = [
@@ -193,7 +193,7 @@ class _Group:
 
 def _within(run: Run, steps: tuple[Step, ...], view: View) -> Action:
     group = _sorted(run, steps, view)
-    waiting = Await(until=forecast.next_look(run, now=view.now, paces=view.paces))
+    waiting = Await(until=_look_again(run, view))
     if group.stuck or run.pause:
         # Nothing new begins beside a step that somebody must decide about; what runs may end.
         if group.doubtful:
@@ -248,6 +248,11 @@ def beyond_return(run: Run, step: Step, *, now: datetime) -> bool:
         return False
     decided = [e for e in run.history if isinstance(e, events.Decided) and e.step == step.id and e.at >= limit]
     return all(decision.choice is not Choice.RETRY for decision in decided)
+
+
+def _look_again(run: Run, view: View) -> datetime | None:
+    """Return when the window's clock must be looked at, at the latest."""
+    return forecast.next_look(run, now=view.now, paces=view.paces, progress=view.progress)
 
 
 def may_retry(run: Run, step: Step) -> bool:

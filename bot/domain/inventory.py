@@ -223,12 +223,20 @@ class PrometheusQueries(TargetBase):
 
 
 class Cluster(TargetBase):
-    """A Kubernetes cluster and namespace."""
+    """A Kubernetes cluster and namespace.
+
+    Attributes:
+        kubeconfig: Address and credentials, by reference; without it those of the pod that the bot runs in.
+        context: The kubeconfig's context; its current one if none is named.
+        namespace: Where the service's objects are.
+        argocd: The namespace of Argo CD, if it is not ``argocd``.
+    """
 
     kind: Literal["cluster"] = "cluster"
     kubeconfig: SecretRef | None = None
     context: str | None = None
     namespace: str = "default"
+    argocd: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 ProxyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]

@@ -32,10 +32,8 @@ restore.
 """
 
 _TRUSTED_SHARE = 0.2
-"""From this part of a step on its own speed counts alone; before, the less the nearer it is to its beginning.
-
-Tools begin slowly, and some count in large units: 1 % after a minute does not mean a hundred minutes.
-"""
+"""From this part of a step on its own speed counts alone; before, less and less towards its beginning: tools begin
+slowly, and 1 % after a minute does not mean a hundred minutes."""
 
 _ALMOST = 0.99
 """The most that a step which runs counts as done, whatever it reports: its read-back is still to come."""
@@ -43,6 +41,7 @@ _ALMOST = 0.99
 _LONGEST = timedelta(days=365)
 """A duration beyond this says nothing, and sums of such are beyond the times that there are."""
 
+_NOTICED = timedelta(seconds=1)
 _NONE = timedelta(0)
 
 NO_PROGRESS: Mapping[str, Progress] = MappingProxyType({})
@@ -162,11 +161,7 @@ class Delay:
 
 @dataclass(frozen=True)
 class Reckoning:
-    """All steps of a rollback, reckoned in time.
-
-    Attributes:
-        groups: The steps of each phase, then the verification's; each after those that it needs.
-    """
+    """The steps of each phase, then the verification's, reckoned in time; each after those that it needs."""
 
     groups: tuple[tuple[Work, ...], ...]
 
@@ -256,7 +251,7 @@ def slowest(run: Run, reckoning: Reckoning, *, now: datetime) -> Delay | None:
         if work.step.id in spent
     )
     most = max(delays, key=lambda delay: delay.over, default=None)
-    return most if most and most.over > _NONE else None
+    return most if most and most.over >= _NOTICED else None
 
 
 def _spent(run: Run, *, now: datetime) -> dict[str, timedelta]:

@@ -9,9 +9,12 @@ from datetime import timedelta
 
 from bot.domain.inventory import (
     Cache,
+    Cluster,
     Database,
+    Downstream,
     Endpoint,
     Inventory,
+    LoadBalancer,
     MetricsPage,
     PrometheusQueries,
     ServerGroup,
@@ -48,7 +51,15 @@ _TARGET_OF: dict[str, tuple[type[Target], ...]] = {
     "postgres": (Database,),
     "http": (Endpoint,),
     "metrics": (MetricsPage, PrometheusQueries),
+    "haproxy": (LoadBalancer,),
+    "alb": (LoadBalancer,),
+    "balancer": (MetricsPage, PrometheusQueries),
+    "downstream": (Downstream,),
     "cache": (Cache,),
+    "kubernetes": (Cluster,),
+    "gitops": (Cluster,),
+    "mesh": (Cluster,),
+    "gateway": (Cluster,),
 }
 _BACKUP_TARGET: dict[BackupKind, type[Target]] = {
     BackupKind.DATABASE: Database,

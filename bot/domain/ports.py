@@ -44,6 +44,7 @@ __all__ = [
     "Records",
     "Runs",
     "TargetBusyError",
+    "Teller",
     "Turn",
 ]
 
@@ -265,7 +266,15 @@ class Metrics(Protocol):
         ...
 
 
-class Chat(Protocol):
+class Teller(Protocol):
+    """Who reaches people directly."""
+
+    async def tell(self, users: Sequence[str], text: str) -> None:
+        """Send a direct message that belongs to no rollback."""
+        ...
+
+
+class Chat(Teller, Protocol):
     """The chat, as far as the engine speaks to it."""
 
     async def post(
@@ -315,10 +324,6 @@ class Chat(Protocol):
 
     async def withdraw(self, ref: MessageRef) -> None:
         """Take back a message of ours; harmless if it is not there any more."""
-        ...
-
-    async def tell(self, users: Sequence[str], text: str) -> None:
-        """Send a direct message that belongs to no rollback."""
         ...
 
 

@@ -107,8 +107,8 @@ def next_look(
 ) -> datetime | None:
     """Return the earliest moment after `now` at which `overrun` or `exceeded` has something new to say.
 
-    If nothing else happens, that is: exact to a tenth of a second, and never before the moment. What they say now is
-    their affair, so ask them first; if nobody acts upon it, the answer is a few seconds away.
+    If nothing else happens, that is: exact to a tenth of a second, and never before the moment. For what is due now
+    ask them first; if nobody acts upon it, the answer is a few seconds away.
 
     Args:
         run: The rollback.
@@ -196,8 +196,9 @@ def _reason(run: Run, reckoning: Reckoning, *, now: datetime) -> str:
     slow, waited = slowest(run, reckoning, now=now), _held_before(run)
     if waited >= _TELLING and waited > (slow.over if slow else _NONE):
         return f"held for {in_words(waited)} until people had decided"
-    telling = slow and in_words(slow.spent) != in_words(slow.work.expected)
-    return _slow(run, slow, now=now) if slow and telling else _much(run, reckoning, now=now)
+    if slow and in_words(slow.work.expected + slow.over) != in_words(slow.work.expected):
+        return _slow(run, slow, now=now)
+    return _much(run, reckoning, now=now)
 
 
 def _held_before(run: Run) -> timedelta:

@@ -1,107 +1,161 @@
-"""Brings the chat in line with the journals: what is missing is posted once, the card is edited in place."""
+"""Brings the chat in line with the journals: what is missing is posted once, by one process at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from bot.domain import ports
-from bot.domain.actuation import Progress
-from bot.domain.announcements import CARD, Announcement, Place, announcements
-from bot.domain.authority import Policy
-from bot.domain.errors import RollbackError, StoreUnavailableError
-from bot.domain.ports import ChatBusyError, MessageRef
-from bot.domain.run import Run
-from bot.engine.settings import EngineSettings
+from bot.domain.announcements import CARD
+from bot.domain.errors import LeaseLostError, StoreUnavailableError
+from bot.engine import outside
+from bot.engine.journal import ended
+from bot.engine.podium import Podium, take
+from bot.engine.posting import RETRY
+from bot.engine.scene import Means
+from bot.engine.speaking import Speech
+from bot.engine.wanted import COUNTDOWN
+
+__all__ = ["Announcer", "Means"]
 
 _log = logging.getLogger(__name__)
 _EVERYTHING = "*"
-_RETRY = 2.0
-_DIRECT_TRIES = 5
-
-
-@dataclass
-class _Memory:
-    """What this process knows of a rollback's messages; all of it can be lost."""
-
-    shown: object = None
-    refreshed: int = 0
-    edited_at: float = float("-inf")
-    doubted: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
+_LONGEST_RETRY = 30.0
+_COUNTDOWNS = 20
+"""The most countdowns that are brought up to date in a minute because of the time alone: Slack allows 50 edits in
+one, and what happens to the rollbacks comes first."""
 
 
 class Announcer:
     """Posts and edits what the journals call for, whoever wrote them.
 
-    Any number of processes may run one: a message is claimed in the ledger before it is posted, and a claim
-    without a message, left by a process that died, is looked up in the chat before anybody posts again.
+    Every process may run one. One of them has the floor and speaks; the others hear of the same changes and ask for
+    the floor. A message is claimed in the ledger before it is posted, and a claim without a message, left by a
+    process that died, is looked up in the chat before anybody posts again.
 
     Args:
-        runs: The rollbacks.
-        chat: The chat.
-        ledger: Which messages exist.
-        board: How far running steps have come.
-        policy: Names the approvers.
-        clock: The time.
-        settings: Intervals.
+        means: What it works with.
+        floor: Who may speak.
     """
 
-    def __init__(
-        self,
-        *,
-        runs: ports.Runs,
-        chat: ports.Chat,
-        ledger: ports.Ledger,
-        board: ports.ProgressBoard,
-        policy: Policy,
-        clock: ports.Clock,
-        settings: EngineSettings,
-    ) -> None:
-        self._runs = runs
-        self._chat = chat
-        self._ledger = ledger
-        self._board = board
-        self._policy = policy
-        self._clock = clock
-        self._settings = settings
-        self._memory: dict[str, _Memory] = {}
-        self._dirty: set[str] = {_EVERYTHING}
-        self._news = asyncio.Event()
-        self._busy: set[str] = set()
-        self._timers: dict[str, float] = {}
+    def __init__(self, means: Means, *, floor: ports.Floor) -> None:
+        self._means = means
+        self._floor = floor
+        self._round: _Round | None = None
 
     async def run(self) -> None:
-        """Keep the chat in line until cancelled."""
-        self._news.set()
+        """Keep the chat in line until cancelled; then the floor is given back."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
             while True:
-                await self._news.wait()
-                self._news.clear()
-                await self._dispatch(group)
+                await self._speak(await self._wait_for_the_floor())
+                _heed_cancellation()
 
     async def refresh(self, rollback_id: str) -> None:
-        """Show the card again as the journal has it, whatever was done to it."""
-        memory = self._memory.setdefault(rollback_id, _Memory())
-        memory.shown, memory.refreshed = None, memory.refreshed + 1
-        self._touch(rollback_id)
+        """Have the card shown again as the journal has it, by whichever process speaks.
+
+        Raises:
+            StoreUnavailableError: If the store cannot be reached.
+        """
+        await self._means.ledger.refresh(rollback_id, CARD.key)
 
     async def _listen(self) -> None:
         while True:
             try:
-                async for rollback_id in self._runs.changed():
+                async for rollback_id in self._means.runs.changed():
                     self._touch(rollback_id)
             except StoreUnavailableError as error:
                 _log.warning("the announcer cannot hear of changes: %s", error)
-            await self._clock.sleep(_RETRY)
+            await self._means.clock.sleep(RETRY)
             self._touch(_EVERYTHING)
 
     def _touch(self, rollback_id: str) -> None:
+        # Whoever takes the floor looks at everything first: without it nothing need be remembered.
+        if self._round is not None:
+            self._round.touch(rollback_id)
+
+    async def _wait_for_the_floor(self) -> Podium:
+        clock, settings = self._means.clock, self._means.settings
+        while True:
+            pause = settings.floor_poll.total_seconds()
+            try:
+                podium = await take(self._floor, clock=clock, settings=settings)
+            except StoreUnavailableError as error:
+                _log.warning("the floor cannot be asked for: %s", error)
+                podium, pause = None, RETRY
+            if podium is not None:
+                _log.info("this process speaks in the chat from now on, turn %d", podium.turn.fence)
+                return podium
+            await clock.sleep(pause)
+
+    async def _speak(self, podium: Podium) -> None:
+        speech = Speech(self._means, podium)
+        self._round = _Round(speech, self._means)
+        try:
+            await self._until_lost(podium, self._round)
+        finally:
+            self._round = None
+            await ended(asyncio.ensure_future(_leave(speech, podium)))  # noqa: TID251 - awaited right here
+
+    async def _until_lost(self, podium: Podium, round_: _Round) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(podium.keep())
+                await round_.run(group)
+        except* LeaseLostError as lost:
+            _log.warning("this process speaks in the chat no more: %s", outside.leaves(lost)[0])
+
+
+async def _leave(speech: Speech, podium: Podium) -> None:
+    await speech.leave()
+    await podium.give_back()
+
+
+def _heed_cancellation() -> None:
+    """Raise the cancellation that a task group swallows when one of its tasks fails at the same moment."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+class _Round:
+    """What is to be looked at while this process has the floor; forgotten as a whole when it is lost."""
+
+    def __init__(self, speech: Speech, means: Means) -> None:
+        self._speech = speech
+        self._means = means
+        self._dirty: set[str] = {_EVERYTHING}
+        self._news = asyncio.Event()
+        self._busy: set[str] = set()
+        self._timers: dict[str, tuple[float, asyncio.Task[None]]] = {}
+        self._failures: dict[str, int] = {}
+
+    def touch(self, rollback_id: str) -> None:
+        """Look at a rollback, or at all, as soon as possible."""
         self._dirty.add(rollback_id)
         self._news.set()
+
+    async def run(self, group: asyncio.TaskGroup) -> None:
+        """Look at what changes until cancelled."""
+        group.create_task(self._count_down())
+        self._news.set()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._dispatch(group)
+
+    async def _count_down(self) -> None:
+        """Come back to the countdowns every minute: one timer for all of them, however many rollbacks wait."""
+        look = self._means.settings.countdown_look
+        while True:
+            await self._means.clock.sleep(look.total_seconds())
+            try:
+                outdated = await self._means.ledger.outdated(COUNTDOWN, age=look, limit=_COUNTDOWNS)
+            except StoreUnavailableError as error:
+                _log.warning("the countdowns stand still, the store cannot be reached: %s", error)
+            else:
+                for rollback_id in outdated:
+                    self.touch(rollback_id)
 
     async def _dispatch(self, group: asyncio.TaskGroup) -> None:
         """Give each changed rollback a task of its own, so that a slow one holds up nobody else's messages."""
@@ -109,10 +163,10 @@ class Announcer:
         if _EVERYTHING in dirty:
             dirty.discard(_EVERYTHING)
             try:
-                dirty |= {run.id for run in (*await self._runs.active(), *await self._runs.recent(50))}
+                dirty |= set(await self._speech.unsaid())
             except StoreUnavailableError as error:
                 _log.warning("the announcer cannot reach the store: %s", error)
-                self._later(group, _EVERYTHING, _RETRY)
+                self._later(group, _EVERYTHING, RETRY)
         for rollback_id in dirty:
             if rollback_id in self._busy:
                 self._dirty.add(rollback_id)
@@ -121,13 +175,17 @@ class Announcer:
                 group.create_task(self._serve(group, rollback_id))
 
     async def _serve(self, group: asyncio.TaskGroup, rollback_id: str) -> None:
-        pause: float | None = _RETRY
+        pause: float | None = RETRY
         try:
-            pause = await self.sync(rollback_id)
+            pause = await self._speech.sync(rollback_id)
+            self._failures.pop(rollback_id, None)
+        except LeaseLostError:
+            raise  # the round is over
         except StoreUnavailableError as error:
             _log.warning("%s: the store cannot be reached, announcing later: %s", rollback_id, error)
         except Exception:  # noqa: BLE001 - a message that fails is tried again; the rollback goes on regardless
-            _log.exception("%s: announcing failed, trying again", rollback_id)
+            pause = self._backoff(rollback_id)
+            _log.exception("%s: announcing failed, trying again in %g s", rollback_id, pause)
         finally:
             self._busy.discard(rollback_id)
         if pause is not None:
@@ -135,116 +193,23 @@ class Announcer:
         if rollback_id in self._dirty:
             self._news.set()
 
+    def _backoff(self, rollback_id: str) -> float:
+        """Return how long to leave the chat alone: the longer the more often it failed."""
+        failures = self._failures.get(rollback_id, 0)
+        self._failures[rollback_id] = failures + 1
+        return float(min(RETRY * 2**failures, _LONGEST_RETRY))
+
     def _later(self, group: asyncio.TaskGroup, rollback_id: str, pause: float) -> None:
         """Come back after the pause; of several timers of a rollback the earliest is enough."""
-        at = self._clock.monotonic() + pause
-        if self._timers.get(rollback_id, float("inf")) > at:
-            self._timers[rollback_id] = at
-            group.create_task(self._after(rollback_id, at, pause))
+        at = self._means.clock.monotonic() + pause
+        known = self._timers.get(rollback_id)
+        if known is not None and known[0] <= at:
+            return
+        if known is not None:
+            known[1].cancel()
+        self._timers[rollback_id] = (at, group.create_task(self._after(rollback_id, pause)))
 
-    async def _after(self, rollback_id: str, at: float, pause: float) -> None:
-        await self._clock.sleep(pause)
-        if self._timers.get(rollback_id) == at:
-            del self._timers[rollback_id]
-            self._touch(rollback_id)
-
-    async def sync(self, rollback_id: str) -> float | None:
-        """Post what is missing and bring the card up to date.
-
-        Returns:
-            Seconds after which to come back, None if all is said.
-        """
-        try:
-            run = await self._runs.load(rollback_id)
-        except (KeyError, RollbackError) as error:
-            _log.warning("%s cannot be announced, it cannot be read: %s", rollback_id, error)
-            return None
-        progress = await self._board.read(rollback_id)
-        posted = await self._ledger.all(rollback_id)
-        memory = self._memory.setdefault(rollback_id, _Memory())
-        pause: float | None = None
-        card = posted.get(CARD.key)
-        for wanted in announcements(run, self._policy):
-            ref = posted.get(wanted.key)
-            if ref is None:
-                ref, wait = await self._post(run, wanted, card, progress, memory)
-                pause = _sooner(pause, wait)
-                if wait is not None and wanted.place is not Place.DIRECT:
-                    break  # what comes later must not overtake it
-            if wanted == CARD:
-                card = ref
-        if card is not None:
-            pause = _sooner(pause, await self._edit(run, card, progress, memory))
-        return pause
-
-    async def _post(
-        self,
-        run: Run,
-        wanted: Announcement,
-        card: MessageRef | None,
-        progress: dict[str, Progress],
-        memory: _Memory,
-    ) -> tuple[MessageRef | None, float | None]:
-        if memory.failures.get(wanted.key, 0) >= _DIRECT_TRIES:
-            return None, None
-        first, ref = await self._ledger.claim(run.id, wanted.key)
-        if ref is not None:
-            return ref, None
-        if not first and self._may_be_on_its_way(wanted, memory):
-            return None, self._settings.doubt.total_seconds()
-        thread = card if wanted.place is Place.THREAD else None
-        try:
-            if not first:
-                ref = await self._chat.find(run, wanted, thread=thread)
-            if ref is None:
-                ref = await self._chat.post(run, wanted, thread=thread, progress=progress)
-                if wanted == CARD:
-                    memory.shown, memory.edited_at = _appearance(run, progress), self._clock.monotonic()
-        except Exception:
-            if wanted.place is not Place.DIRECT:
-                raise
-            # Somebody who cannot be reached directly must not keep the others from being told.
-            memory.failures[wanted.key] = memory.failures.get(wanted.key, 0) + 1
-            _log.exception("%s: %s could not be told", run.id, wanted.user)
-            return None, _RETRY
-        await self._ledger.posted(run.id, wanted.key, ref)
-        return ref, None
-
-    def _may_be_on_its_way(self, wanted: Announcement, memory: _Memory) -> bool:
-        """Return whether somebody who claimed the message, maybe we ourselves, may still be about to post it."""
-        now = self._clock.monotonic()
-        return now - memory.doubted.setdefault(wanted.key, now) < self._settings.doubt.total_seconds()
-
-    async def _edit(
-        self, run: Run, card: MessageRef, progress: dict[str, Progress], memory: _Memory
-    ) -> float | None:
-        appearance = _appearance(run, progress)
-        if memory.shown == appearance:
-            return None
-        wait = memory.edited_at + self._settings.card_interval.total_seconds() - self._clock.monotonic()
-        if wait > 0:
-            return wait
-        memory.edited_at = self._clock.monotonic()
-        refreshed = memory.refreshed
-        try:
-            await self._chat.edit(run, CARD, card, progress=progress)
-        except ChatBusyError as busy:
-            return busy.retry_after
-        except RollbackError as error:
-            # Trying again does not help: somebody deleted the card. The next change is tried all the same.
-            _log.warning("%s: %s", run.id, error)
-        if memory.refreshed == refreshed:
-            memory.shown = appearance
-            return None
-        # Somebody changed the card while it was being edited: it is edited once more.
-        return self._settings.card_interval.total_seconds()
-
-
-def _appearance(run: Run, progress: Mapping[str, Progress]) -> object:
-    return run.seq, tuple(sorted(progress.items(), key=lambda item: item[0]))
-
-
-def _sooner(one: float | None, other: float | None) -> float | None:
-    if one is None or other is None:
-        return one if other is None else other
-    return min(one, other)
+    async def _after(self, rollback_id: str, pause: float) -> None:
+        await self._means.clock.sleep(pause)
+        del self._timers[rollback_id]
+        self.touch(rollback_id)

@@ -84,7 +84,7 @@ def observation(seen: Observation) -> Observation:
 
 def measurable(reported: Progress) -> bool:
     """Return whether what an actuator reports of its progress are numbers that a forecast can be made from."""
-    values = (reported.done, 0 if reported.total is None else reported.total)
+    values: tuple[object, ...] = (reported.done, 0 if reported.total is None else reported.total)
     return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 

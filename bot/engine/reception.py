@@ -58,7 +58,7 @@ class Reception:
         policy: Policy,
         carrier: ports.Carrier,
         audit: ports.Audit,
-        chat: ports.Chat,
+        chat: ports.Teller,
         clock: ports.Clock,
     ) -> None:
         self._runs = runs

@@ -19,14 +19,13 @@ from bot.domain.authority import Policy
 from bot.domain.errors import RollbackError
 from bot.domain.ports import MessageRef
 from bot.domain.run import Run
-from handlers.slack import ids, render
+from handlers.slack import ids, meanings, render
 from handlers.slack.desk import UNREACHABLE, error_code
-from handlers.slack.render.message import MOST_TEXT_EDITED
-from handlers.slack.render.rich import clip
+from handlers.slack.render.message import MOST_TEXT_EDITED, MOST_TEXT_POSTED
+from handlers.slack.render.rich import clip, fallback
 
 _RETRIES: Final = 3
-_DEFAULT_RETRY_AFTER: Final = 30.0
-_TOO_MANY: Final = 429
+_EDITS: Final = "chat.update"
 _PAGE: Final = 200
 _PAGES: Final = 10
 _SKEW: Final = timedelta(minutes=5)
@@ -74,22 +73,40 @@ class SlackChat:
         self._direct: dict[str, str] = {}
         self._own_id = ""
         self._asking = asyncio.Lock()
-        self._no_edit_before = float("-inf")
+        self._patience = meanings.Patience(clock)
 
     async def post(
-        self, run: Run, announcement: Announcement, *, thread: MessageRef | None, progress: dict[str, Progress]
+        self,
+        run: Run,
+        announcement: Announcement,
+        *,
+        thread: MessageRef | None,
+        progress: dict[str, Progress],
+        plain: str = "",
     ) -> MessageRef:
-        """Post a message, marked with the rollback's id and the announcement's key. Waits for rate limits.
+        """Post a message, marked with the rollback's id and the announcement's key; once and without waiting.
+
+        Whoever posts may lose the right to while waiting for a rate limit, so the waiting is the caller's.
 
         Raises:
-            SlackApiError: Slack refuses.
+            ChatBusyError: Slack asks for fewer messages; nothing was posted.
+            ChatRefusedError: Slack does not take this message or knows no such person; nothing was posted.
+            SlackApiError: Slack refuses for a reason that is not the message's.
             aiohttp.ClientError: Slack cannot be reached; the message may or may not have been posted.
         """
-        message = self._render(run, announcement, progress)
+        message = self._made(run, announcement, progress, plain)
         extra: dict[str, Any] = {"metadata": message.metadata}
         if announcement.place is Place.THREAD and thread is not None:
             extra["thread_ts"] = thread.ts
-        return await self._post(await self._channel(run, announcement, thread), message, extra)
+        channel = ""
+        try:
+            channel = await self._channel(run, announcement, thread)
+            self._patience.check(channel)
+            return await self._post(channel, message, extra, client=self._client)
+        except SlackApiError as error:
+            why = meanings.meaning(error, run, announcement)
+            self._patience.note(channel, why)
+            raise why from error
 
     async def edit(
         self, run: Run, announcement: Announcement, ref: MessageRef, *, progress: dict[str, Progress]
@@ -101,10 +118,8 @@ class SlackChat:
             MessageGoneError: The message is not there any more.
             SlackApiError: Slack refuses for another reason.
         """
-        left = self._no_edit_before - self._clock.monotonic()
-        if left > 0:
-            raise ports.ChatBusyError(left)
-        message = self._render(run, announcement, progress)
+        self._patience.check(_EDITS)
+        message = self._made(run, announcement, progress, "")
         try:
             await self._client.chat_update(
                 channel=ref.channel,
@@ -114,21 +129,40 @@ class SlackChat:
                 metadata=message.metadata,
             )
         except SlackApiError as error:
-            raise self._why_not_edited(error, run, announcement) from error
+            why = self._why_not_edited(error, run, announcement)
+            self._patience.note(_EDITS, why)
+            raise why from error
 
     async def find(self, run: Run, announcement: Announcement, *, thread: MessageRef | None) -> MessageRef | None:
         """Look for a message that may have been posted already, by its mark, among the bot's own since the request.
 
         Raises:
+            ChatBusyError: Slack asks for fewer questions, after some patience.
+            ChatRefusedError: Slack knows no such person.
             SlackApiError: Slack does not let us look; nobody knows whether the message is there.
         """
-        channel = await self._channel(run, announcement, thread)
         in_thread = announcement.place is Place.THREAD and thread is not None
-        own = await self._own()
-        async for message in self._messages(channel, run, thread.ts if in_thread and thread else ""):
-            if message.get("user") == own and _is(message, run, announcement):
-                return MessageRef(channel=channel, ts=str(message["ts"]))
+        try:
+            channel = await self._channel(run, announcement, thread)
+            own = await self._own()
+            async for message in self._messages(channel, run, thread.ts if in_thread and thread else ""):
+                if message.get("user") == own and _is(message, run, announcement):
+                    return MessageRef(channel=channel, ts=str(message["ts"]))
+        except SlackApiError as error:
+            raise meanings.meaning(error, run, announcement) from error
         return None
+
+    async def withdraw(self, ref: MessageRef) -> None:
+        """Delete a message of the bot's own, if it is there.
+
+        Raises:
+            SlackApiError: Slack refuses.
+        """
+        try:
+            await self._patient.chat_delete(channel=ref.channel, ts=ref.ts)
+        except SlackApiError as error:
+            if error_code(error) not in _GONE:
+                raise
 
     async def tell(self, users: Sequence[str], text: str) -> None:
         """Send each of them a direct message that belongs to no rollback.
@@ -141,7 +175,7 @@ class SlackChat:
         failed: list[str] = []
         for user in dict.fromkeys(users):
             try:
-                await self._post(await self._direct_channel(user), message, {})
+                await self._post(await self._direct_channel(user), message, {}, client=self._patient)
             except UNREACHABLE as error:
                 why = error_code(error) if isinstance(error, SlackApiError) else type(error).__name__
                 failed.append(f"{user} ({why})")
@@ -171,12 +205,30 @@ class SlackChat:
                 assert_never(content)
         return message.marked(run.id, announcement.key)
 
-    async def _post(self, channel: str, message: render.Message, extra: Mapping[str, Any]) -> MessageRef:
+    def _made(
+        self, run: Run, announcement: Announcement, progress: Mapping[str, Progress], plain: str
+    ) -> render.Message:
+        if plain:
+            words = fallback(plain, MOST_TEXT_POSTED, {run.lead})
+            return render.Message(words, []).marked(run.id, announcement.key)
+        try:
+            return self._render(run, announcement, progress)
+        except Exception as error:
+            # A message that cannot even be made must not hold up those behind it for ever.
+            raise ports.ChatRefusedError(
+                f"The message {announcement.key!r} of {run.id} cannot be made: {type(error).__name__}: {error}",
+                untouched="The rollback itself goes on.",
+                resolution="This is a fault of the bot: report it.",
+            ) from error
+
+    async def _post(
+        self, channel: str, message: render.Message, extra: Mapping[str, Any], *, client: AsyncWebClient
+    ) -> MessageRef:
         async def attempt() -> AsyncSlackResponse:
-            return await self._patient.chat_postMessage(
+            return await client.chat_postMessage(
                 channel=channel,
                 text=message.text,
-                blocks=message.blocks,
+                blocks=message.blocks or None,
                 unfurl_links=False,
                 unfurl_media=False,
                 **extra,
@@ -237,17 +289,13 @@ class SlackChat:
         return self._own_id
 
     def _why_not_edited(self, error: SlackApiError, run: Run, announcement: Announcement) -> Exception:
-        if error.response.status_code == _TOO_MANY or error_code(error) in {"ratelimited", "rate_limited"}:
-            wait = _seconds(error.response.headers)
-            self._no_edit_before = self._clock.monotonic() + wait
-            return ports.ChatBusyError(wait)
         if error_code(error) in _GONE:
             return MessageGoneError(
                 f"The message {announcement.key!r} of {run.id} cannot be edited any more ({error_code(error)}).",
                 untouched="The rollback itself goes on.",
                 resolution="Somebody may have deleted it; see how the rollback stands with the status command.",
             )
-        return error
+        return meanings.meaning(error, run, announcement)
 
 
 def _is(message: Mapping[str, Any], run: Run, announcement: Announcement) -> bool:
@@ -255,11 +303,3 @@ def _is(message: Mapping[str, Any], run: Run, announcement: Announcement) -> boo
     payload = metadata.get("event_payload") or {}
     marked = metadata.get("event_type") == ids.METADATA_EVENT
     return bool(marked and payload.get("rollback") == run.id and payload.get("key") == announcement.key)
-
-
-def _seconds(headers: Mapping[str, Any]) -> float:
-    found = next((value for key, value in headers.items() if key.lower() == "retry-after"), None)
-    try:
-        return max(1.0, float(found[0] if isinstance(found, list) else found))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return _DEFAULT_RETRY_AFTER

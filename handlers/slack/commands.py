@@ -11,7 +11,7 @@ from typing import Final
 
 SAYINGS: Final = (
     *("hold", "resume", "abort", "retry", "done", "skip", "remedy"),
-    *("extend", "continue", "handover", "confirm", "lift"),
+    *("extend", "continue", "handover", "confirm", "unblock"),
 )
 """What one can say to a rollback that runs."""
 

@@ -86,7 +86,7 @@ async def say(  # noqa: C901 - one case a verb
             return await service.hand_over(rollback_id, actor, to=word.person, reason=reason)
         case "confirm":
             return await service.confirm_loss(rollback_id, actor, version=word.version, reason=reason)
-        case "lift":
+        case "unblock":
             return await service.lift(rollback_id, actor, reason=reason)
         case _:
             raise RefusedError(f"Nothing is known of {word.verb[:40]!r}.", untouched="Nothing was changed.")
@@ -134,7 +134,7 @@ def understood(run: Run, said: Say) -> Word:
 
 async def _meant(service: Service, said: Say) -> Run:
     found = await (
-        service.blocked() if said.verb == "lift" and not said.rollback else service.status(said.rollback)
+        service.blocked() if said.verb == "unblock" and not said.rollback else service.status(said.rollback)
     )
     if len(found) == 1:
         return found[0]
@@ -142,7 +142,7 @@ async def _meant(service: Service, said: Say) -> Run:
         raise RefusedError(f"There is no rollback {said.rollback}.", resolution="See `/rollback list`.")
     known = ", ".join(f"{run.id} ({run.plan.change})" for run in found) or "none"
     raise RefusedError(
-        f"Which rollback? {'Under way' if said.verb != 'lift' else 'Blocking deployments'}: {known}.",
+        f"Which rollback? {'Under way' if said.verb != "unblock" else 'Blocking deployments'}: {known}.",
         untouched="Nothing was changed.",
         resolution=f"Name it: {said.verb} rb-0001 and the reason.",
     )

@@ -154,7 +154,7 @@ def test_skipped_steps_need_no_time() -> None:
 
 
 def test_the_slowest_step_counts_all_its_attempts() -> None:
-    """Attempts that failed, or lost their worker, belong to what a step took; what people took to decide does not."""
+    """Attempts that failed or lost their worker are part of what a step took; what people took to decide is not."""
     run = begun(
         *RESTORING,
         stories.failed(at("15:50"), "restore"),

@@ -10,7 +10,7 @@ import pytest
 from bot.domain.actuation import Progress
 from bot.domain.errors import StoreUnavailableError
 from tests.support import plans
-from tests.support.announcing import Cut, all_said, expected, noted
+from tests.support.announcing import Cut, all_said, claimed, expected, noted, wait_out
 from tests.support.engine import Lab
 from tests.support.fakes import meanwhile, until
 from tests.support.wires import Passing, Wire, no_trouble, outage
@@ -71,38 +71,35 @@ async def test_a_slow_rollback_holds_up_no_other(lab: Lab) -> None:
 
 
 async def test_one_timer_a_rollback(lab: Lab) -> None:
-    """While the chat is away a rollback is tried every two seconds, whatever happens; then all is said in order."""
+    """While the chat is away a rollback has one timer, whatever happens to it; then all is said in order."""
     run = await lab.requested()
     trouble = Cut(ConnectionError("away"), post=999)
     lab.chat.trouble = trouble
     async with meanwhile(lab.announcer().run()) as announcing:
         await until(lambda: "post card" in trouble.calls)
         run = await noted(lab, run, times=9)
-        await until(lambda: lab.clock.sleeping(2.0) or lab.clock.sleeping(3.0))
+        await until(lambda: lab.clock.sleeping(2.0))
         for _ in range(60):
             await lab.sql("SELECT 1")
-        assert lab.clock.sleeping(2.0) + lab.clock.sleeping(3.0) == 1
+        assert lab.clock.sleeping(2.0) == 1
         trouble.times["post"] = 0
         while lab.chat.keys() != expected(lab, run):
-            await lab.clock.advance(1)
-            await lab.sql("SELECT 1")
+            await wait_out(lab, 1)
         announcing.cancel()
 
 
 async def test_an_earlier_timer_goes_first(lab: Lab) -> None:
     """Who waits long for one thing comes back sooner for another, and the later timer does nothing more."""
     run = await noted(lab, await lab.requested())
-    await lab.ledger.claim(run.id, "0002-incident_opened")
-    announcer = lab.announcer(doubt=timedelta(seconds=5))
+    await claimed(lab, run, "0002-incident_opened")
+    announcer = lab.announcer(doubt=timedelta(seconds=50))
     async with meanwhile(announcer.run()) as announcing:
-        await until(lambda: lab.clock.sleeping(5.0))
+        await until(lambda: lab.chat.keys() == ["card"])
         await lab.board.write(run.id, "restore", Progress(1, 2, "bytes"))
-        await until(lambda: lab.clock.sleeping(1.0))
+        await until(lambda: lab.clock.sleeping(1.0) == 2)  # keeping the floor, and the interval between edits
         await lab.clock.advance(1)
         await until(lambda: lab.chat.edits)
-        for _ in range(6):
-            await lab.clock.advance(1)
-            await lab.sql("SELECT 1")
+        await wait_out(lab, 50)
         await until(partial(all_said, lab, run))
         announcing.cancel()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,20 +14,24 @@ from typing import Any, TypeVar
 from bot.domain.actuation import (
     Check,
     Context,
+    Fault,
+    Loss,
     Observation,
     Outcome,
     Presence,
     Progress,
     Registered,
     Registry,
+    Remedy,
     Verdict,
 )
-from bot.domain.announcements import CARD, Announcement, Place
+from bot.domain.announcements import CARD, Announcement, Place, Standard
 from bot.domain.criteria import Reading
 from bot.domain.errors import PlanUnavailableError
 from bot.domain.plan import Plan, Step
 from bot.domain.ports import MessageRef, PlanSummary
 from bot.domain.run import Run
+from bot.engine.wanted import COUNTDOWN
 from tests.support import plans
 
 T = TypeVar("T")
@@ -136,6 +140,8 @@ class Estate:
         scripts: What `apply` does for a step, one a call; the last one stays.
         looks: What `observe` does for a step.
         checks: What `check` finds for a step.
+        remedies: What may help a step, or what is raised when that is asked.
+        losses: What a step would destroy, or what is raised when that is measured.
         calls: Every call, e.g. ``apply stop``.
         stopped: Steps whose `apply` was cancelled.
         acting: Steps whose `apply` is under way.
@@ -146,6 +152,8 @@ class Estate:
     scripts: dict[str, list[Script]] = field(default_factory=dict)
     looks: dict[str, Callable[[], Awaitable[Observation]]] = field(default_factory=dict)
     checks: dict[str, Callable[[], Awaitable[tuple[Check, ...]]]] = field(default_factory=dict)
+    remedies: dict[str, tuple[Remedy, ...] | Exception] = field(default_factory=dict)
+    losses: dict[str, Loss | Exception | None] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     acting: set[str] = field(default_factory=set)
@@ -209,10 +217,33 @@ class ScriptedActuator:
         return outcome
 
 
+class HelpfulActuator(ScriptedActuator):
+    """Knows what may help, and what would be lost, as the test says."""
+
+    async def remedies(self, step: Step, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return what may help."""
+        del context
+        self._estate.calls.append(f"remedies {step.id}: {fault.brief}")
+        found = self._estate.remedies.get(step.id, ())
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def loss(self, step: Step, context: Context) -> Loss | None:
+        """Return what would be lost."""
+        del context
+        self._estate.calls.append(f"loss {step.id}")
+        found = self._estate.losses.get(step.id)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
 def registry(estate: Estate, passing: Callable[[str], None]) -> Registry:
-    """Return every step of the example, carried out by scripts."""
-    actuator = ScriptedActuator(estate, passing)
-    return Registry(*(Registered(model, actuator) for model in plans.CATALOGUE.values()))
+    """Return every step of the example, carried out by scripts; some actuators know more."""
+    plain, helpful = ScriptedActuator(estate, passing), HelpfulActuator(estate, passing)
+    knowing = (plans.Drain, plans.Swap)
+    return Registry(*(Registered(m, helpful if m in knowing else plain) for m in plans.CATALOGUE.values()))
 
 
 @dataclass
@@ -272,9 +303,13 @@ class Channel:
         posted: Announcements in the order of their posting, with their messages.
         cards: The card of each rollback.
         edits: Numbers of the journal that the card was edited to.
+        plain: What was posted as plain text, by key.
+        countdowns: What the countdown of each rollback showed, one after the other; it is not among `posted`.
+        withdrawn: Messages that were taken back.
         told: Direct messages that belong to no rollback.
         finds: Keys that were looked for.
-        trouble: Called at each ``post KEY``, ``posted KEY``, ``find KEY``, ``edit``, ``tell``; may raise or wait.
+        trouble: Called at each ``post KEY``, ``posted KEY``, ``find KEY``, ``edit``, ``edit countdown``, ``tell``;
+            may raise or wait.
     """
 
     posted: list[tuple[Announcement, MessageRef]] = field(default_factory=list)
@@ -282,7 +317,12 @@ class Channel:
     edits: list[int] = field(default_factory=list)
     told: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     finds: list[str] = field(default_factory=list)
+    plain: dict[str, str] = field(default_factory=dict)
+    countdowns: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
+    withdrawn: list[MessageRef] = field(default_factory=list)
     trouble: Callable[[str], Awaitable[None]] | None = None
+    _counting: dict[str, MessageRef] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def keys(self) -> list[str]:
         """Return the keys of what was posted, in that order."""
@@ -293,14 +333,26 @@ class Channel:
             await self.trouble(what)
 
     async def post(
-        self, run: Run, announcement: Announcement, *, thread: MessageRef | None, progress: dict[str, Progress]
+        self,
+        run: Run,
+        announcement: Announcement,
+        *,
+        thread: MessageRef | None,
+        progress: dict[str, Progress],
+        plain: str = "",
     ) -> MessageRef:
         """Post; in the thread of the card what belongs there, and nothing else."""
         del progress
         await self._pass(f"post {announcement.key}")
         assert thread == (self.cards[run.id] if announcement.place is Place.THREAD else None)
-        ref = MessageRef(announcement.user or "C0OPS", f"{1705333620 + len(self.posted)}.000100")
-        self.posted.append((announcement, ref))
+        ref = MessageRef(announcement.user or "C0OPS", f"{1705333620 + next(self._numbers)}.000100")
+        if plain:
+            self.plain[announcement.key] = plain
+        if announcement.key == COUNTDOWN:
+            self.countdowns[run.id] = [_lines(announcement)]
+            self._counting[run.id] = ref
+        else:
+            self.posted.append((announcement, ref))
         if announcement == CARD:
             self.cards[run.id] = ref
         await self._pass(f"posted {announcement.key}")
@@ -309,20 +361,38 @@ class Channel:
     async def edit(
         self, run: Run, announcement: Announcement, ref: MessageRef, *, progress: dict[str, Progress]
     ) -> None:
-        """Edit the card."""
+        """Edit the card or the countdown."""
         del progress
+        if announcement.key == COUNTDOWN:
+            await self._pass("edit countdown")
+            assert ref == self._counting[run.id]
+            self.countdowns[run.id].append(_lines(announcement))
+            return
         await self._pass("edit")
         assert (announcement, ref) == (CARD, self.cards[run.id])
         self.edits.append(run.seq)
 
     async def find(self, run: Run, announcement: Announcement, *, thread: MessageRef | None) -> MessageRef | None:
         """Look among what was posted."""
-        del run, thread
+        del thread
         self.finds.append(announcement.key)
         await self._pass(f"find {announcement.key}")
+        if announcement.key == COUNTDOWN:
+            return self._counting.get(run.id)
         return next((ref for posted, ref in self.posted if posted.key == announcement.key), None)
+
+    async def withdraw(self, ref: MessageRef) -> None:
+        """Take a message back."""
+        await self._pass("withdraw")
+        self.withdrawn.append(ref)
+        self.posted = [(announcement, known) for announcement, known in self.posted if known != ref]
 
     async def tell(self, users: Sequence[str], text: str) -> None:
         """Send a direct message."""
         await self._pass("tell")
         self.told.append((tuple(users), text))
+
+
+def _lines(announcement: Announcement) -> tuple[str, ...]:
+    assert isinstance(announcement.content, Standard)
+    return announcement.content.lines

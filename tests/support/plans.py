@@ -46,6 +46,7 @@ class Restore(Step):
 class Swap(Step):
     """The restored database takes the live one's name."""
 
+    destroys: ClassVar[bool] = True
     kind: Literal["postgres.swap"] = "postgres.swap"
 
 
@@ -267,6 +268,16 @@ def plan_of(phases: Iterable[Iterable[dict[str, Any]]], *, verification: Iterabl
 def act(name: str, *, needs: Iterable[str] = (), attempts: int = 3) -> dict[str, Any]:
     """Return a step that acts."""
     return {**_step(name, needs, attempts), "kind": "servers.start", "target": "payments-servers"}
+
+
+def drain(name: str, *, needs: Iterable[str] = ()) -> dict[str, Any]:
+    """Return a step whose actuator knows remedies."""
+    return {**_step(name, needs, 3), "kind": "postgres.drain", "target": "payments-db"}
+
+
+def swap(name: str, *, needs: Iterable[str] = (), **more: str) -> dict[str, Any]:
+    """Return a step that destroys what came in after the backup."""
+    return {**_step(name, needs, 3), **more, "kind": "postgres.swap", "target": "payments-db"}
 
 
 def probe(name: str, *, needs: Iterable[str] = (), attempts: int = 3) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def help_message(command: str) -> Message:
         ("extend rb-0001 20m why", "extend the window and tell everybody"),
         ("handover rb-0001 @name why", "let another person lead"),
         ("confirm rb-0001 why", "confirm, as a second person, that data are lost"),
-        ("lift rb-0001 why", "let deployments of the service through again"),
+        ("unblock rb-0001 why", "let deployments of the service through again"),
         ("help", "this"),
     )
     lines = [[text("What you can type", bold=True)]]

@@ -82,7 +82,7 @@ _BUTTONS: Final[dict[Asks, tuple[tuple[str, str, str], ...]]] = {
     Asks.EXTENSION: (("Send extension", "extend", "primary"), ("Abort: fix forward", "abort", "danger")),
     Asks.WINDOW: (("Go on", "continue", "primary"), ("Abort: fix forward", "abort", "danger")),
     Asks.LOSS: (("Confirm the loss", "confirm", "danger"), ("Stand down", "abort", "")),
-    Asks.DEPLOYMENTS: (("Lift the hold", "lift", ""),),
+    Asks.DEPLOYMENTS: (("Lift the hold", "unblock", ""),),
 }
 
 

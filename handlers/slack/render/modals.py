@@ -35,7 +35,7 @@ _SAYINGS: Final = {
     "continue": ("Go on beyond the window", "Go on", "The rollback goes on; the choice is recorded."),
     "handover": ("Hand over the lead", "Hand over", "Another person leads from now on."),
     "confirm": ("Confirm the loss of data", "Confirm the loss", "These data will be gone for the service:"),
-    "lift": ("Lift the hold", "Lift", "Deployments of the service are possible again."),
+    "unblock": ("Lift the hold", "Lift", "Deployments of the service are possible again."),
 }
 
 
