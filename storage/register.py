@@ -35,6 +35,9 @@ SELECT number FROM known UNION ALL SELECT number FROM new
 _PUT = {
     RecordKind.CHANGE: _PUT_CHANGE,
     RecordKind.INCIDENT: text(_PUT_NUMBERED.format(kind="incident", prefix="INC")),
+    RecordKind.CAUSE: text(
+        _PUT_NUMBERED.format(kind="cause", prefix="INC").replace("cause_number", "incident_number")
+    ),
     RecordKind.PROBLEM: text(_PUT_NUMBERED.format(kind="problem", prefix="PRB")),
 }
 _LINK = text("""

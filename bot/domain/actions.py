@@ -168,6 +168,11 @@ class Complete:
 
 
 @dataclass(frozen=True)
+class FileCause:
+    """Write the incident of the cause that a person reported."""
+
+
+@dataclass(frozen=True)
 class WriteRecords:
     """Write and link incident, problem and change closure."""
 
@@ -195,6 +200,7 @@ Action = (
     | Extend
     | BeginVerification
     | Complete
+    | FileCause
     | WriteRecords
     | Done
 )

@@ -336,6 +336,20 @@ class ContinuationChosen(Event):
     name: str
 
 
+class CauseReported(Event):
+    """A person found that the deployment was not the cause of the trouble: the actual one gets its own incident."""
+
+    kind: Literal["cause_reported"] = "cause_reported"
+    name: str
+
+
+class CauseFiled(Event):
+    """The incident of the actual cause is written. `why` repeats what was reported."""
+
+    kind: Literal["cause_filed"] = "cause_filed"
+    incident: str
+
+
 class DeploymentsReleased(Event):
     """A person lifted the hold on deployments of the service."""
 
@@ -405,6 +419,8 @@ AnyEvent = Annotated[
     | ExtensionDrafted
     | Extended
     | ContinuationChosen
+    | CauseReported
+    | CauseFiled
     | DeploymentsReleased
     | Checked
     | Refused

@@ -18,6 +18,7 @@ from bot.domain.actions import (
     DraftExtension,
     Expire,
     Extend,
+    FileCause,
     HandOver,
     Hold,
     OfferRemedies,
@@ -136,6 +137,8 @@ def _held(run: Run, view: View) -> Action:
     if remedies:
         return remedies
     if any(status.state is StepState.HELD for status in run.steps.values()) or run.pause:
+        if run.unfiled_cause:
+            return FileCause()
         return Wait(until=_look_again(run, view))
     return Resume()
 

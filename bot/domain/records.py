@@ -20,6 +20,8 @@ class RecordKind(StrEnum):
     INCIDENT = "incident"
     PROBLEM = "problem"
     CHANGE = "change"
+    CAUSE = "cause"
+    """The incident of the actual cause, when the deployment was not it."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,22 @@ def incident(run: Run, *, problem: str | None = None) -> Record:
             "Impact": impact(run, until=_ended(run)),
             "Resolution": resolution,
             "Root cause": f"Pending investigation ({problem or 'problem record follows'})",
+        },
+    )
+
+
+def cause(run: Run, reported: events.CauseReported) -> Record:
+    """Return the incident of the actual cause, which a person found while errors persisted after the rollback."""
+    opened: events.IncidentOpened | None = run.last(events.IncidentOpened)
+    return Record(
+        RecordKind.CAUSE,
+        {
+            "Summary": f"{run.plan.service}: errors persist after the rollback of {run.plan.change}",
+            "Reported by": f"{reported.name}, {utc_minute(reported.at)}",
+            "Suspected cause": reported.why,
+            "Related change": run.plan.change,
+            "Related incident": opened.incident if opened else "follows",
+            "Status": "Open",
         },
     )
 

@@ -120,6 +120,12 @@ class Run:
         return asked
 
     @property
+    def unfiled_cause(self) -> events.CauseReported | None:
+        """The report of another cause whose incident is not written yet, None if there is none."""
+        reported: events.CauseReported | None = self.last(events.CauseReported)
+        return None if reported is None or self.last(events.CauseFiled) else reported
+
+    @property
     def blocks_deployments(self) -> bool:
         """Whether deployments of the service are held back because of this rollback."""
         began: events.ExecutionBegan | None = self.last(events.ExecutionBegan)

@@ -6,7 +6,7 @@ from bot.domain import control, events, forecast
 from bot.domain.events import AnyEvent
 from bot.domain.messages import Asks, Note, Question, Standard
 from bot.domain.run import Run
-from bot.domain.times import in_words, utc_minute
+from bot.domain.times import utc_minute
 
 extension = forecast.extension
 
@@ -29,7 +29,7 @@ def content_of(run: Run, event: AnyEvent, number: int) -> Note | Question | None
             return Note(words) if words else None
 
 
-def _words(run: Run, event: AnyEvent) -> str:
+def _words(run: Run, event: AnyEvent) -> str:  # noqa: C901 - one case an event
     match event:
         case events.RemedyChosen():
             return f"{event.name} wants: {run.words_of(event.remedy)}, for {run.words_of(event.step)}. {event.why}"
@@ -45,6 +45,10 @@ def _words(run: Run, event: AnyEvent) -> str:
             return f"{event.name} hands the lead over to <@{event.to}>. {event.why}"
         case events.ContinuationChosen():
             return f"{event.name} decided to go on beyond the window. {event.why}"
+        case events.CauseReported():
+            return f"{event.name} reports another cause; it gets an incident of its own. {event.why}"
+        case events.CauseFiled():
+            return f"Incident {event.incident} is open for the actual cause: {event.why}"
         case events.LossConfirmed():
             return f"{event.name} confirmed the loss of data: {event.words}. {event.why}"
         case events.DeploymentsReleased():
@@ -83,12 +87,4 @@ def blocked_words(run: Run) -> str:
     return (
         f"Deployments of {run.plan.service} are blocked{when} by {run.id} ({run.plan.title_line()}), so that the "
         f"failed {run.plan.versions.deployed} does not come back by itself."
-    )
-
-
-def draft_words(event: events.ExtensionDrafted) -> str:
-    """Return what a drafted extension proposes."""
-    return (
-        f"The forecast passes the end of the window of {in_words(event.window)}. New estimate: "
-        f"{in_words(event.estimate)}. Reason: {event.why}"
     )

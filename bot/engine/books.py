@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.domain import ports, records
+from bot.domain import events, ports, records
 from bot.domain.run import Run
 
 
@@ -30,6 +30,12 @@ class Books:
         """Create the incident, linked to the change that caused it, and return its number."""
         number = await self._store.put(run.id, records.incident(run), change=run.plan.change)
         await self._store.link(run.plan.change, number, "causes")
+        return number
+
+    async def file_cause(self, run: Run, reported: events.CauseReported) -> str:
+        """Create the incident of the actual cause, linked to the rollback's own, and return its number."""
+        number = await self._store.put(run.id, records.cause(run, reported), change=run.plan.change)
+        await self._store.link(number, await self.open(run), "relates to")
         return number
 
     async def close(self, run: Run) -> Numbers:

@@ -202,6 +202,19 @@ class Controls(Reception):
 
         return await self._put(rollback_id, actor, make)
 
+    async def report_cause(self, rollback_id: str, actor: Actor, *, reason: str) -> Run:
+        """Report that the deployment was not the cause: the actual one gets an incident of its own."""
+
+        async def make(run: Run) -> AnyEvent:
+            await self._steerable(run, actor, "rollback.incident")
+            if run.last(events.CauseReported):
+                await self._no(run, actor, "rollback.incident", "Another cause was reported already.")
+            return events.CauseReported(
+                at=self._clock.now(), who=actor.user, why=required(reason), name=self._name(actor.user)
+            )
+
+        return await self._put(rollback_id, actor, make)
+
     async def hand_over(self, rollback_id: str, actor: Actor, *, to: str, reason: str) -> Run:
         """Let another person lead, who must be able to."""
 

@@ -88,7 +88,7 @@ class _Drive:
                 pass
             keeping.cancel()
 
-    async def _act(self, group: asyncio.TaskGroup) -> bool:  # noqa: C901 - one case an action
+    async def _act(self, group: asyncio.TaskGroup) -> bool:  # noqa: C901, PLR0912 - one case an action
         """Do the next thing; return whether the lease was given back."""
         hold = self._hold
         hold.news.clear()
@@ -114,6 +114,8 @@ class _Drive:
                 await hold.write(await self._aid.remedies(run, step), still=unchanged(run))
             case actions.Survey(steps):
                 await hold.write(await self._aid.survey(run, steps), still=always)
+            case actions.FileCause():
+                return await self._closing.file_cause(run)
             case actions.WriteRecords():
                 return await self._closing.close(run)
             case _:

@@ -42,6 +42,8 @@ EVERY: list[AnyEvent] = [
     stories.extended(NOW, exceeded=True),
     stories.continuation_chosen(NOW),
     stories.deployments_released(NOW),
+    stories.cause_reported(NOW),
+    stories.cause_filed(NOW),
 ]
 KINDS = get_args(get_args(events.AnyEvent)[0])
 

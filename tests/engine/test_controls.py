@@ -504,3 +504,39 @@ async def test_unknown_targets_are_surveyed_as_unknown(lab: Lab) -> None:
     run = await lab.after(await lab.service().abort(run.id, ON_CALL, reason="r"))
     (found,) = run.last(events.Surveyed).found
     assert (found.presence, found.words) == (Presence.UNKNOWN, "app02 does not answer.")
+
+
+async def test_another_cause(lab: Lab) -> None:
+    """Errors that persist for another reason get an incident of their own, linked to the rollback's, once."""
+    lab.estate.script("health", breaks, works)
+    run = await lab.after(await lab.approved(two()))
+    assert run.state is State.HELD
+    run = await lab.service().report_cause(run.id, ON_CALL, reason="the card scheme is down")
+    with pytest.raises(RefusedError, match="reported already"):
+        await lab.service().report_cause(run.id, ON_CALL, reason="again")
+    run = await lab.after(run)
+    filed: events.CauseFiled = run.last(events.CauseFiled)
+    kind, fields, links = await lab.register.get(filed.incident)
+    assert (kind.value, fields["Suspected cause"]) == ("cause", "the card scheme is down")
+    assert ("relates to", run.last(events.IncidentOpened).incident) in links
+    assert run.state is State.HELD
+
+
+async def test_another_cause_while_records_are_away(lab: Lab) -> None:
+    """A record system that is down keeps nobody from deciding; the incident is written in the end."""
+    lab.estate.script("health", breaks, works)
+    run = await lab.after(await lab.approved(two()))
+    await lab.service().report_cause(run.id, ON_CALL, reason="the card scheme is down")
+
+    async def away(_call: str) -> None:
+        raise RuntimeError("Jira is down")
+
+    lab.register.trouble = away
+    run = await lab.after(run)
+    assert (run.state, run.unfiled_cause is not None) == (State.HELD, True)
+    run = await lab.after(await lab.decide(run, "health", Choice.RETRY))
+    assert run.state is State.COMPLETE
+    lab.register.trouble = None
+    run = await lab.after(run)
+    assert run.state is State.CLOSED
+    assert run.last(events.CauseFiled).incident

@@ -14,6 +14,8 @@ from bot.domain.events import (
     AnyEvent,
     Authorised,
     AuthorityAsked,
+    CauseFiled,
+    CauseReported,
     Checked,
     CheckFinding,
     CheckingBegan,
@@ -242,6 +244,16 @@ def extended(
 def continuation_chosen(when: datetime) -> ContinuationChosen:
     """A person chooses to go on beyond the window."""
     return ContinuationChosen(at=when, who=MANAGER, why="ten more minutes", name="J. Smith")
+
+
+def cause_reported(when: datetime) -> CauseReported:
+    """A person finds another cause."""
+    return CauseReported(at=when, who=ON_CALL, why="the card scheme is down", name="O. Neill")
+
+
+def cause_filed(when: datetime) -> CauseFiled:
+    """Its incident is written."""
+    return CauseFiled(at=when, who=_WORKER, why="the card scheme is down", incident="INC0056790")
 
 
 def deployments_released(when: datetime) -> DeploymentsReleased:
