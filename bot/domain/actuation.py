@@ -169,6 +169,7 @@ class Context:
         inventory: The targets as they were approved.
         clock: The only source of time.
         report: Takes progress; cheap, may be called often.
+        facts: What the steps of this rollback have measured so far, by step.
         why: The reason of the rollback, for application names and audit fields on the target.
     """
 
@@ -177,6 +178,7 @@ class Context:
     inventory: Inventory
     clock: Clock
     report: Callable[[Progress], None]
+    facts: Mapping[str, Facts] = field(default_factory=dict)
     why: str = ""
 
     def token(self, step: Step) -> str:

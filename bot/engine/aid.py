@@ -10,6 +10,7 @@ from typing import TypeVar
 from bot.domain import events, ports
 from bot.domain.actuation import (
     Context,
+    Facts,
     Fault,
     KnowsLoss,
     KnowsRemedies,
@@ -92,6 +93,7 @@ class Aid:
             inventory=run.inventory,
             clock=self._clock,
             report=lambda _progress: None,
+            facts=facts_of(run),
             why=run.reason,
         )
 
@@ -123,6 +125,11 @@ class Aid:
             why = type(error).__name__
         words = f"not known what would be lost ({why})"
         return Loss(words, since=run.plan.deployed_at, beyond=words)
+
+
+def facts_of(run: Run) -> dict[str, Facts]:
+    """Return what each step has measured so far."""
+    return {step: status.facts for step, status in run.steps.items()}
 
 
 async def observed(registry: Registry, step: Step, context: Context, *, settings: EngineSettings) -> Observation:

@@ -11,7 +11,7 @@ from bot.domain.actuation import Actuator, Context, Observation, Outcome, Presen
 from bot.domain.plan import Step
 from bot.domain.run import Run, StepStatus
 from bot.engine import outside
-from bot.engine.aid import observed
+from bot.engine.aid import facts_of, observed
 from bot.engine.failures import STOPPED, Failure, as_failure
 from bot.engine.journal import Hold, Still, always
 from bot.engine.settings import EngineSettings
@@ -84,6 +84,7 @@ class StepRunner:
             inventory=run.inventory,
             clock=self._clock,
             report=latest.put,
+            facts=facts_of(run),
             why=run.reason,
         )
         actuator = self._registry.actuator(step)
