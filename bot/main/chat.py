@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.async_app import AsyncApp
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.domain import ports
 from bot.domain.authority import Policy
 from bot.domain.errors import RollbackError
+from bot.main.health import Look
+from bot.main.listening import listening
 from bot.main.people import sign_in_tokens
 from bot.main.settings import Settings
 from handlers import console, slack
+from handlers.slack import http as slack_http
+from handlers.slack import socket as slack_socket
 
 _CONSOLE_TEAM = "T0CONSOLE"
 _CONSOLE_BOT = "U0ROLLBACK"
@@ -41,6 +50,11 @@ class ConsoleSeat:
     tokens_file: Path
     settings: slack.SlackSettings
     console: console.Console
+
+    @property
+    def api_url(self) -> str:
+        """The address of the Web API that the console implements."""
+        return f"{self.url}/slack-api/"
 
     def sign_in(self, user: str) -> str:
         """Return the address by which a person signs in."""
@@ -114,33 +128,80 @@ def slack_settings(settings: Settings) -> slack.SlackSettings:
     )
 
 
-def web_client(
-    how: slack.SlackSettings, *, seat: ConsoleSeat | None, session: aiohttp.ClientSession
-) -> AsyncWebClient:
+def web_client(how: slack.SlackSettings, *, api_url: str, session: aiohttp.ClientSession) -> AsyncWebClient:
     """Return the client of the Web API, Slack's own or the console's, on one kept HTTP session."""
-    if seat is None:
-        return AsyncWebClient(token=how.bot_token, session=session)
-    return AsyncWebClient(token=how.bot_token, base_url=f"{seat.url}/slack-api/", session=session)
+    return AsyncWebClient(token=how.bot_token, base_url=api_url, session=session)
 
 
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
-    """Serve an aiohttp application while the block runs.
+async def console_served(seat: ConsoleSeat, bolt: AsyncApp, *, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Serve the console and its door to the bot while the block runs. The door closes as soon as `stop` is set.
 
-    Raises:
-        RollbackError: If the port is taken.
+    The page itself stays to the end of the block, so that people see how running steps come out.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
+    await seat.console.start()
     try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise RollbackError(
-                f"The bot cannot listen on {host}:{port}: {error.strerror}.",
-                untouched="Nothing was started.",
-                resolution="End whoever holds the port, or set ROLLBACK_CONSOLE_PORT or ROLLBACK_HTTP_PORT.",
-            ) from error
-        yield
+        app = seat.console.app()
+        app.add_routes(slack_http.routes(bolt, seat.settings))
+        app.middlewares.append(_door(stop))
+        host, _, port = seat.url.removeprefix("http://").rpartition(":")
+        async with listening(app, host, int(port)):
+            yield
     finally:
-        await runner.cleanup()
+        await seat.console.close()
+
+
+def _door(stop: asyncio.Event) -> Middleware:
+    @web.middleware
+    async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if stop.is_set() and request.path == slack_http.PATH:
+            return web.json_response({"error": "stopping"}, status=web.HTTPServiceUnavailable.status_code)
+        return await handler(request)
+
+    return door
+
+
+@asynccontextmanager
+async def intake(
+    bolt: AsyncApp, how: slack.SlackSettings, settings: Settings, *, seat: ConsoleSeat | None
+) -> AsyncIterator[Look]:
+    """Take what people send while the block runs; yields what says whether it can be taken at the moment."""
+    if seat is not None:
+        yield _always  # the console's server has the door
+    elif settings.slack_app_token:
+        async with AsyncExitStack() as stack:
+            yield _connected(await _socket(bolt, how, stack))
+    else:
+        app = web.Application()
+        app.add_routes(slack_http.routes(bolt, how))
+        async with listening(app, settings.http_host, settings.http_port):
+            yield _always
+
+
+async def _socket(bolt: AsyncApp, how: slack.SlackSettings, stack: AsyncExitStack) -> AsyncSocketModeHandler:
+    try:
+        return await stack.enter_async_context(slack_socket.connected(bolt, how))
+    except SlackApiError as error:
+        said = error.response.get("error")
+        raise RollbackError(
+            f"Slack does not open a connection: {said}.",
+            untouched="Nothing was started.",
+            resolution="Check SLACK_APP_TOKEN: an app-level token with the scope connections:write.",
+        ) from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise RollbackError(
+            f"Slack cannot be reached ({type(error).__name__}).",
+            untouched="Nothing was started.",
+            resolution="See the network and ROLLBACK_SLACK_API_URL.",
+        ) from error
+
+
+async def _always() -> str:
+    return ""
+
+
+def _connected(handler: AsyncSocketModeHandler) -> Look:
+    async def look() -> str:
+        return "" if await handler.client.is_connected() else "the connection to Slack is being opened again"
+
+    return look

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -17,11 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bot.domain.errors import PlanInvalidError, RollbackError, StoreUnavailableError
+from bot.main import cli_say, cli_serve, cli_token
 from bot.main.clock import SystemClock
 from bot.main.settings import Settings
-
-if TYPE_CHECKING:
-    from bot.main.compose import Bot
 
 app = typer.Typer(
     help="Reverts a production change by its documented rollback plan.",
@@ -31,6 +27,9 @@ app = typer.Typer(
 )
 plan = typer.Typer(help="Check rollback plans, and publish their form for editors.", no_args_is_help=True)
 app.add_typer(plan, name="plan")
+app.add_typer(cli_token.app, name="token")
+app.command()(cli_serve.serve)
+cli_say.register(app)
 _out = Console()
 _err = Console(stderr=True)
 
@@ -46,12 +45,18 @@ def main() -> None:
     except StoreUnavailableError as error:
         _fail(RollbackError(str(error), untouched="Nothing was started.", resolution="See `rollback doctor`."))
     except ValidationError as error:
-        lines = "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        lines = "\n".join(
+            f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {_plainly(e['msg'])}" for e in error.errors()
+        )
         _fail(
             RollbackError(
                 f"The settings cannot be used:\n{lines}\n", resolution="See docs/settings.md and `rollback doctor`."
             )
         )
+
+
+def _plainly(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def _fail(error: RollbackError) -> None:
@@ -66,57 +71,13 @@ def _fail(error: RollbackError) -> None:
 
 
 @app.command()
-def serve() -> None:
-    """Run the bot. Everything is set by ROLLBACK_* variables; without any, the console takes Slack's place."""
-    settings = Settings()
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    for chatty in ("alembic", "asyncssh", "procrastinate"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
-    for talkative in ("aiohttp", "slack_bolt", "slack_sdk"):
-        # On DEBUG these write whole payloads, response URLs and tickets: credentials, all of them.
-        logging.getLogger(talkative).setLevel(max(logging.INFO, logging.getLogger().level))
-    asyncio.run(_serve(settings))
-
-
-async def _serve(settings: Settings) -> None:
-    from bot.main import compose, heap  # noqa: PLC0415 - `rollback --help` must not load every library
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-
-    def ready(bot: Bot) -> None:
-        heap.settle()
-        _announce(bot)
-
-    await compose.serve(settings, clock=SystemClock(), stop=stop, ready=ready)
-
-
-def _announce(bot: Bot) -> None:
-    _out.print("[bold green]●[/] The bot is ready.")
-    if bot.seat is None:
-        return
-    _out.print(f"  Console: {bot.seat.url}")
-    if not _out.is_terminal:
-        # What is not a terminal is a log, and a sign-in link is a credential.
-        _out.print(f"  The sign-in tokens are in {bot.seat.tokens_file}", soft_wrap=True)
-        return
-    for person in bot.site.policy.people:
-        roles = ", ".join(role.words() for role in person.roles)
-        _out.print(f"  Sign in as {escape(person.name)} ({roles}): {bot.seat.sign_in(person.id)}", soft_wrap=True)
-
-
-@app.command()
 def doctor() -> None:
     """Tell what is configured, what is missing, and what would be used. Exit code 1 if something is broken."""
     sys.exit(1 if asyncio.run(_doctor(Settings())) else 0)
 
 
 async def _doctor(settings: Settings) -> int:
-    from bot.main import doctor as examination  # noqa: PLC0415 - see _serve
+    from bot.main import doctor as examination  # noqa: PLC0415 - `rollback --help` must not load every library
 
     colours = {"ok": "green", "default": "cyan", "missing": "yellow", "broken": "bold red"}
     table = Table(title="rollback doctor", show_lines=False)
@@ -141,7 +102,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps everything.")] = Path(".demo"),
 ) -> None:
     """Perform one real rollback of a real service on this machine, and show it as it happens."""
-    from bot.demo import play  # noqa: PLC0415 - see _serve
+    from bot.demo import play  # noqa: PLC0415 - `rollback --help` must not load every library
 
     sys.exit(asyncio.run(play.perform(folder, live=live, keep=keep, out=_out)))
 
@@ -152,7 +113,7 @@ def plan_check(
     inventory: InventoryOption = None,
 ) -> None:
     """Check plans against their form and the inventory; every error at once. Exit code 1 if one cannot be used."""
-    from bot.main import plancheck  # noqa: PLC0415 - see _serve
+    from bot.main import plancheck  # noqa: PLC0415 - `rollback --help` must not load every library
 
     settings = Settings() if inventory is None else Settings(inventory=inventory)
     problems = 0
@@ -172,7 +133,7 @@ def plan_schema(
     out: Annotated[Path | None, typer.Option(help="Write it to this file instead of printing it.")] = None,
 ) -> None:
     """Print the JSON Schema of rollback plans, for editors."""
-    from bot.main import plancheck  # noqa: PLC0415 - see _serve
+    from bot.main import plancheck  # noqa: PLC0415 - `rollback --help` must not load every library
 
     text = json.dumps(plancheck.schema(SystemClock()), indent=2, ensure_ascii=False) + "\n"
     if out is None:

@@ -6,50 +6,50 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
-import aiohttp
-import psycopg
-from aiohttp import web
-from psycopg import sql
-from slack_bolt.async_app import AsyncApp
-
+import actuators.balancer
+import actuators.cache
 import actuators.config
+import actuators.downstream
 import actuators.http
+import actuators.kubernetes
+import actuators.mesh
 import actuators.metrics
 import actuators.postgres
 import actuators.servers
 from bot.domain.actuation import Registry
 from bot.domain.authority import Policy
-from bot.domain.inventory import Inventory
+from bot.domain.inventory import Inventory, MetricsTarget
 from bot.domain.plan import plan_model
 from bot.domain.ports import Clock
-from bot.engine.announcer import Announcer
+from bot.domain.times import in_words
 from bot.engine.books import Books
 from bot.engine.executor import Executor, World
 from bot.engine.recovery import Sweep
 from bot.engine.service import Service
 from bot.engine.settings import EngineSettings
-from bot.main import chat, identity, people
+from bot.main import identity, people
+from bot.main.core import Core
+from bot.main.health import Health, StorePulse
+from bot.main.listening import listening
 from bot.main.settings import Settings
-from handlers import slack
-from handlers.slack import http as slack_http
-from handlers.slack import socket as slack_socket
+from bot.main.store import Store, open_store
 from storage import plans
-from storage.audit import SqlAudit
 from storage.carrier import ProcrastinateCarrier, make_app, run_worker
 from storage.database import Database
-from storage.documents import SqlDocumentStore
-from storage.embedded.launcher import EmbeddedPostgres
-from storage.messages import SqlLedger
+from storage.history import SqlHistory
 from storage.migrations import upgrade
 from storage.progress import SqlProgressBoard
 from storage.register import SqlRegister
 from storage.runs import SqlRuns
 
+if TYPE_CHECKING:
+    from bot.main import chat, talking
+
 _log = logging.getLogger(__name__)
-_DATABASE = "rollback"
-_FINISH_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Bot:
-    """A bot that is ready, as its caller may need it.
+    """A bot or worker that is ready, as its caller may need it.
 
     Attributes:
-        service: The use cases.
+        service: The use cases; None for a worker, which nobody asks.
         seat: The console, where it takes Slack's place.
         site: Inventory and policy.
         register: Incidents, problems and changes.
@@ -80,7 +80,7 @@ class Bot:
         metrics: What the services' metrics say.
     """
 
-    service: Service
+    service: Service | None
     seat: chat.ConsoleSeat | None
     site: Site
     register: SqlRegister
@@ -112,36 +112,13 @@ def build_registry(source: actuators.metrics.MetricsSource) -> Registry:
         *actuators.config.register(),
         *actuators.postgres.register(),
         *actuators.http.register(),
+        *actuators.cache.register(),
         *actuators.metrics.register(source),
+        *actuators.balancer.register(source),
+        *actuators.downstream.register(),
+        *actuators.kubernetes.register(),
+        *actuators.mesh.register(),
     )
-
-
-@dataclass(frozen=True)
-class Store:
-    """The bot's store.
-
-    Attributes:
-        url: Its address, password included: not for logs.
-        embedded: The server, if it is the bot's own.
-    """
-
-    url: str = field(repr=False)
-    embedded: EmbeddedPostgres | None
-
-
-@asynccontextmanager
-async def open_store(settings: Settings, clock: Clock) -> AsyncIterator[Store]:
-    """Yield the store, starting the embedded server if none is configured."""
-    if settings.database_url is not None:
-        yield Store(settings.database_url.get_secret_value(), None)
-        return
-    embedded = EmbeddedPostgres(settings.data_dir / "postgres", clock=clock)
-    async with embedded as server:
-        async with await psycopg.AsyncConnection.connect(server.url("postgres"), autocommit=True) as connection:
-            found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_DATABASE])
-            if await found.fetchone() is None:
-                await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
-        yield Store(server.url(_DATABASE), embedded)
 
 
 async def serve(
@@ -152,135 +129,153 @@ async def serve(
     ready: Callable[[Bot], None],
     amend: Callable[[Registry], Registry] = lambda registry: registry,
 ) -> None:
-    """Run the bot until `stop` is set.
+    """Run the part of the work that the settings name until `stop` is set.
 
     Args:
         settings: The settings.
         clock: The time.
-        stop: Ends the bot: no new work, running steps may end, then everything is closed.
-        ready: Called once when the bot can be used.
+        stop: Ends the process: nothing new is taken, running steps may end, then everything is closed.
+        ready: Called once when it can be used.
         amend: Adds or wraps actuators.
 
     Raises:
         RollbackError: If it cannot start; says why and what to do.
     """
     site = read_site(settings)
+    health = Health(stop=stop, about={"role": settings.role.value, "zone": settings.zone})
     async with AsyncExitStack() as stack:
+        if settings.health_port is not None:
+            probes = listening(health.app(), settings.health_host, settings.health_port)
+            await stack.enter_async_context(probes)
         store = await stack.enter_async_context(open_store(settings, clock))
         await upgrade(store.url)
-        database = Database(store.url)
-        stack.push_async_callback(database.close)
-        source = actuators.metrics.MetricsSource(site.inventory.metrics, clock=clock)
+        core = await stack.enter_async_context(_core(settings, site, store, clock=clock, amend=amend))
+        talk = await stack.enter_async_context(_talk(core, stop=stop)) if settings.role.talks else None
+        await _run(core, site, store, talk, health=health, stop=stop, ready=ready)
+
+
+@asynccontextmanager
+async def _core(
+    settings: Settings, site: Site, store: Store, *, clock: Clock, amend: Callable[[Registry], Registry]
+) -> AsyncIterator[Core]:
+    database = Database(store.url)
+    try:
+        source = actuators.metrics.MetricsSource(_watched(site.inventory, settings.zone), clock=clock)
         registry = amend(build_registry(source))
-        await _run(
-            settings,
-            site,
-            stack,
-            store=store,
-            database=database,
-            source=source,
-            registry=registry,
-            clock=clock,
-            stop=stop,
-            ready=ready,
-        )
+        jobs = make_app(store.url, clock=clock)
+        async with jobs.open_async():
+            yield Core(
+                settings=settings,
+                inventory=site.inventory,
+                policy=site.policy,
+                clock=clock,
+                engine=_engine(settings),
+                database=database,
+                jobs=jobs,
+                carrier=ProcrastinateCarrier(jobs),
+                registry=registry,
+                source=source,
+                plans=plans.PlanFolder(settings.plans, catalogue=registry.catalogue(), inventory=site.inventory),
+                runs=SqlRuns(
+                    database, plan_model=plan_model(registry.catalogue()), clock=clock, lease=settings.lease
+                ),
+                board=SqlProgressBoard(database),
+                register=SqlRegister(database),
+            )
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def _talk(core: Core, *, stop: asyncio.Event) -> AsyncIterator[talking.Talk]:
+    from bot.main import talking  # noqa: PLC0415 - a worker loads none of the chat's libraries
+
+    async with talking.opened(core, stop=stop) as talk:
+        yield talk
+
+
+def _engine(settings: Settings) -> EngineSettings:
+    owner = identity.own_name(settings.instance)
+    return EngineSettings(owner=owner, zone=settings.zone, lease=settings.lease, renew=settings.renew)
+
+
+def _watched(inventory: Inventory, zone: str) -> dict[str, MetricsTarget]:
+    """Return the metrics that a process of this zone reads: it need not reach the pages of another one."""
+    return {name: target for name, target in inventory.metrics.items() if target.zone == zone}
 
 
 async def _run(
-    settings: Settings,
+    core: Core,
     site: Site,
-    stack: AsyncExitStack,
-    *,
     store: Store,
-    database: Database,
-    source: actuators.metrics.MetricsSource,
-    registry: Registry,
-    clock: Clock,
+    talk: talking.Talk | None,
+    *,
+    health: Health,
     stop: asyncio.Event,
     ready: Callable[[Bot], None],
 ) -> None:
-    engine = EngineSettings(owner=identity.own_name(), lease=settings.lease, renew=settings.renew)
-    runs = SqlRuns(database, plan_model=plan_model(registry.catalogue()), clock=clock, lease=settings.lease)
-    board, ledger, register = SqlProgressBoard(database), SqlLedger(database), SqlRegister(database)
-    folder = plans.PlanFolder(settings.plans, catalogue=registry.catalogue(), inventory=site.inventory)
-    seat = None
-    if not settings.speaks_slack:
-        seat = chat.build_console(settings, site.policy, store=SqlDocumentStore(database), clock=clock)
-    how = seat.settings if seat else chat.slack_settings(settings)
-    session = await stack.enter_async_context(aiohttp.ClientSession())
-    client = chat.web_client(how, seat=seat, session=session)
-    speaker = slack.SlackChat(client, ops_channel=settings.ops_channel, policy=site.policy, clock=clock)
-    jobs = make_app(store.url, clock=clock)
-    await stack.enter_async_context(jobs.open_async())
-    carrier = ProcrastinateCarrier(jobs)
-    service = Service(
-        runs=runs, plans=folder, inventory=site.inventory, policy=site.policy, carrier=carrier,
-        audit=SqlAudit(database), chat=speaker, clock=clock,
-    )  # fmt: skip
-    announcer = Announcer(
-        runs=runs, chat=speaker, ledger=ledger, board=board, policy=site.policy, clock=clock, settings=engine
+    dead = partial(identity.known_dead, own=core.engine.owner)
+    sweep = Sweep(runs=core.runs, carrier=core.carrier, dead=dead, clock=core.clock, settings=core.engine)
+    pulse = StorePulse(core.database, clock=core.clock)
+    health.watch("store", pulse.look)
+    async with AsyncExitStack() as taking:
+        if talk is not None:
+            health.watch("chat", await taking.enter_async_context(talk.intake(core.settings)))
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(sweep.run()), group.create_task(pulse.run())]
+            if store.embedded is not None:
+                background.append(group.create_task(store.embedded.keep()))
+            if talk is not None:
+                background.append(group.create_task(talk.announcer.run()))
+            worker = None
+            if core.settings.role.acts:
+                background.append(group.create_task(core.source.run()))
+                worker = group.create_task(_work(core, stop=stop))
+                health.watch("worker", partial(_look, worker))
+            await pulse.once()
+            health.started()
+            ready(_bot(core, site, talk))
+            await stop.wait()
+            _log.info("stopping: nothing new is taken, what runs may take %s", in_words(core.settings.grace))
+            await taking.aclose()
+            if talk is not None:
+                await talk.finish()
+            if worker is not None:
+                await worker
+            for task in background:
+                task.cancel()
+
+
+def _bot(core: Core, site: Site, talk: talking.Talk | None) -> Bot:
+    return Bot(
+        service=talk.service if talk else None,
+        seat=talk.seat if talk else None,
+        site=site,
+        register=core.register,
+        runs=core.runs,
+        metrics=core.source,
     )
+
+
+async def _work(core: Core, *, stop: asyncio.Event) -> None:
     executor = Executor(
         World(
-            runs=runs, plans=folder, inventory=site.inventory, registry=registry, metrics=source,
-            policy=site.policy, books=Books(register), board=board, clock=clock, settings=engine,
+            runs=core.runs, plans=core.plans, inventory=core.inventory, registry=core.registry,
+            metrics=core.source, history=SqlHistory(core.database), policy=core.policy,
+            books=Books(core.register), board=core.board, carrier=core.carrier, clock=core.clock,
+            settings=core.engine,
         )
     )  # fmt: skip
-    sweep = Sweep(runs=runs, carrier=carrier, dead=identity.known_dead, clock=clock, settings=engine)
-    underway = slack.Underway()
-    bolt = slack.build(
-        service=service,
-        settings=how,
-        client=client,
-        board=board,
-        clock=clock,
-        refresh=announcer.refresh,
-        underway=underway,
+    await run_worker(
+        core.jobs,
+        zone=core.settings.zone,
+        concurrency=core.settings.workers,
+        handler=executor.advance,
+        stop=stop,
+        clock=core.clock,
+        grace=core.settings.grace,
     )
-    stack.push_async_callback(_finish, underway)
-    await _listen(settings, seat, bolt, how, stack)
-    async with asyncio.TaskGroup() as group:
-        background = [
-            group.create_task(source.run()),
-            group.create_task(announcer.run()),
-            group.create_task(sweep.run()),
-        ]
-        if store.embedded is not None:
-            background.append(group.create_task(store.embedded.keep()))
-        ready(Bot(service=service, seat=seat, site=site, register=register, runs=runs, metrics=source))
-        await run_worker(
-            jobs, zone=settings.zone, concurrency=settings.workers, handler=executor.advance, stop=stop, clock=clock
-        )
-        for task in background:
-            task.cancel()
 
 
-async def _listen(
-    settings: Settings,
-    seat: chat.ConsoleSeat | None,
-    bolt: AsyncApp,
-    how: slack.SlackSettings,
-    stack: AsyncExitStack,
-) -> None:
-    if seat is not None:
-        await seat.console.start()
-        stack.push_async_callback(seat.console.close)
-        app = seat.console.app()
-        app.add_routes(slack_http.routes(bolt, how))
-        host, _, port = seat.url.removeprefix("http://").rpartition(":")
-        await stack.enter_async_context(chat.listening(app, host, int(port)))
-    elif settings.slack_app_token:
-        await stack.enter_async_context(slack_socket.connected(bolt, how))
-    else:
-        app = web.Application()
-        app.add_routes(slack_http.routes(bolt, how))
-        await stack.enter_async_context(chat.listening(app, settings.http_host, settings.http_port))
-
-
-async def _finish(underway: slack.Underway) -> None:
-    """Let what was acknowledged come to its end, for a while: the chat counts it as delivered."""
-    try:
-        async with asyncio.timeout(_FINISH_SECONDS):
-            await underway.idle()
-    except TimeoutError:
-        _log.warning("some requests were still being worked on at the stop")
+async def _look(worker: asyncio.Task[None]) -> str:
+    return "it has ended" if worker.done() else ""

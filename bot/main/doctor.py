@@ -5,64 +5,45 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from enum import StrEnum
 
-import psycopg
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 import actuators.metrics
 from actuators import secrets
-from bot.domain.authority import Role
+from bot.domain.authority import Role as PersonRole
 from bot.domain.errors import RollbackError
-from bot.domain.inventory import Cluster, Database, Inventory, PrometheusQueries, SecretRef, ServerGroup
+from bot.domain.inventory import (
+    Cluster,
+    Database,
+    Inventory,
+    PrometheusQueries,
+    SecretRef,
+    ServerGroup,
+)
 from bot.domain.ports import Clock
+from bot.main import doctor_store
 from bot.main.compose import Site, build_registry, read_site
-from bot.main.settings import Settings
+from bot.main.findings import Finding, State
+from bot.main.settings import Role, Settings
 from storage import plans
-from storage.database import connection_string, shown
-from storage.embedded.binaries import find_binaries
 
-
-class State(StrEnum):
-    """How a part is found."""
-
-    GOOD = "ok"
-    DEFAULT = "default"
-    MISSING = "missing"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One part of the configuration.
-
-    Attributes:
-        part: What was looked at.
-        state: How it is.
-        words: What would be used, or what is wrong.
-        resolution: What to do; empty if nothing.
-    """
-
-    part: str
-    state: State
-    words: str
-    resolution: str = ""
+__all__ = ["Finding", "State", "examine"]
 
 
 async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     """Yield what is found, part by part. Nothing is started and nothing is changed."""
-    yield await _store(settings)
+    yield _process(settings)
+    site = _site(settings)
+    async for finding in doctor_store.store(settings, site.inventory if isinstance(site, Site) else Inventory()):
+        yield finding
     async for finding in _chat(settings):
         yield finding
-    try:
-        site = read_site(settings)
-    except RollbackError as error:
-        yield Finding("inventory and policy", State.BROKEN, error.brief, error.resolution)
+    if isinstance(site, Finding):
+        yield site
         return
     yield _inventory(settings, site)
-    for finding in _credentials(site.inventory):
+    for finding in _credentials(_reached(settings, site.inventory)):
         yield finding
     for finding in _people(settings, site):
         yield finding
@@ -70,41 +51,49 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
         yield finding
 
 
-async def _store(settings: Settings) -> Finding:
-    if settings.database_url is None:
-        try:
-            binaries = find_binaries()
-        except RollbackError as error:
-            return Finding("store", State.BROKEN, error.brief, error.resolution)
-        words = f"embedded PostgreSQL ({binaries}), data in {settings.data_dir / 'postgres'}"
-        return Finding("store", State.DEFAULT, words, "Set ROLLBACK_DATABASE_URL for a PostgreSQL of your own.")
-    url = settings.database_url.get_secret_value()
+def _process(settings: Settings) -> Finding:
+    does = {
+        Role.ALL: "bot and worker in one process, zone",
+        Role.BOT: "bot; it acts on nothing. Zone",
+        Role.WORKER: "worker; it speaks with nobody. Zone",
+    }
+    probes = "no probes"
+    if settings.health_port is not None:
+        probes = f"probes on {settings.health_host}:{settings.health_port}"
+    state = State.DEFAULT if settings.role is Role.ALL else State.GOOD
+    return Finding("role", state, f"{does[settings.role]} {settings.zone}, {probes}")
+
+
+def _site(settings: Settings) -> Site | Finding:
     try:
-        async with asyncio.timeout(10):
-            async with await psycopg.AsyncConnection.connect(connection_string(url)) as connection:
-                version = connection.info.server_version
-    except (TimeoutError, psycopg.Error, RollbackError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        return Finding(
-            "store", State.BROKEN, f"{shown(url)}: {first}", "Correct ROLLBACK_DATABASE_URL or start it."
-        )
-    return Finding("store", State.GOOD, f"PostgreSQL {version // 10000} at {shown(url)}")
+        return read_site(settings)
+    except RollbackError as error:
+        return Finding("inventory and policy", State.BROKEN, error.brief, error.resolution)
+
+
+def _reached(settings: Settings, inventory: Inventory) -> Inventory:
+    """Return the targets that this process acts on: the credentials of others need not be here."""
+    if not settings.role.acts:
+        return Inventory()
+    return inventory.only(name for name, target in inventory.items() if target.zone == settings.zone)
 
 
 async def _chat(settings: Settings) -> AsyncIterator[Finding]:
+    if not settings.role.talks:
+        return
     if settings.slack_bot_token is None:
         words = "Slack is not configured; the console takes its place"
         yield Finding("chat", State.DEFAULT, words, "Set SLACK_BOT_TOKEN and SLACK_APP_TOKEN; see manifest.yml.")
         yield Finding("console", State.GOOD, f"http://{settings.console_host}:{settings.console_port}")
     else:
         way = "Socket Mode" if settings.slack_app_token else f"HTTP on {settings.http_host}:{settings.http_port}"
-        yield await _slack(settings.slack_bot_token.get_secret_value(), way, settings.ops_channel)
+        yield await _slack(settings, settings.slack_bot_token.get_secret_value(), way)
 
 
-async def _slack(token: str, way: str, channel: str) -> Finding:
+async def _slack(settings: Settings, token: str, way: str) -> Finding:
     try:
         async with asyncio.timeout(10):
-            answer = await AsyncWebClient(token=token).auth_test()
+            answer = await AsyncWebClient(token=token, base_url=settings.slack_api_url).auth_test()
     except SlackApiError as error:
         return Finding(
             "chat", State.BROKEN, f"Slack refuses the bot token: {error.response['error']}", "Reinstall the app."
@@ -113,9 +102,8 @@ async def _slack(token: str, way: str, channel: str) -> Finding:
         return Finding(
             "chat", State.BROKEN, f"Slack cannot be reached ({type(error).__name__})", "See the network."
         )
-    return Finding(
-        "chat", State.GOOD, f"{answer['team']} as {answer['user']} over {way}, operations channel {channel}"
-    )
+    words = f"{answer['team']} as {answer['user']} over {way}, operations channel {settings.ops_channel}"
+    return Finding("chat", State.GOOD, words)
 
 
 def _inventory(settings: Settings, site: Site) -> Finding:
@@ -168,7 +156,7 @@ def _people(settings: Settings, site: Site) -> list[Finding]:
         words = f"{settings.policy} does not exist or names nobody: nobody may do anything"
         return [Finding("policy", State.MISSING, words, "Write it, see docs/policy.md.")]
     findings = [Finding("policy", State.GOOD, f"{len(site.policy.people)} people in {settings.policy}")]
-    for role in (Role.CHANGE_MANAGER, Role.ON_CALL_ENGINEER):
+    for role in (PersonRole.CHANGE_MANAGER, PersonRole.ON_CALL_ENGINEER):
         if not any(role in person.roles for person in site.policy.people):
             words = f"nobody is {role.words()}"
             findings.append(Finding("policy", State.MISSING, words, f"Give somebody the role {role.value}."))

@@ -1,7 +1,8 @@
 """Names of processes for leases, and which of them are known to be dead.
 
-A name is ``host:boot:pid:birth``. Only processes of this very host and boot are judged; a process id that was given
-to another process since is told apart by its time of birth.
+A name is ``host:boot:pid:birth:instance``. Processes of this very host and boot are judged by their process id and
+time of birth. A container cannot see the processes of the one that it replaces; it judges by the instance, the name
+of its place: whoever was there before is dead.
 """
 
 from __future__ import annotations
@@ -12,23 +13,55 @@ import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Final
+
+_LONGEST_NAME: Final = 63
+"""PostgreSQL keeps that many bytes of a session's name."""
+_LONGEST_ROLE: Final = 31
+"""`worker/` and the longest name of a zone."""
 
 
-def own_name() -> str:
-    """Return the name of this process."""
+def own_name(instance: str = "") -> str:
+    """Return the name of this process.
+
+    Args:
+        instance: Name of its place, the same after a restart and never used by two processes at once; may be empty.
+    """
     pid = os.getpid()
-    return f"{socket.gethostname()}:{_boot()}:{pid}:{_birth(pid)}"
+    return f"{socket.gethostname()}:{_boot()}:{pid}:{_birth(pid)}:{instance}"
 
 
-def known_dead(owners: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the owners that ran on this machine since it started and do not live any more."""
-    here = f"{socket.gethostname()}:{_boot()}:"
-    return tuple(owner for owner in owners if owner.startswith(here) and not _lives(owner.removeprefix(here)))
+def application_name(role: str) -> str:
+    """Return how the process is called in ``pg_stat_activity``.
+
+    Args:
+        role: What it does, e.g. ``bot`` or ``worker/dmz``.
+
+    Returns:
+        Role, host and process id, e.g. ``rollback-bot/worker/dmz@app-7/812``.
+    """
+    begin, end = f"rollback-bot/{role[:_LONGEST_ROLE]}@", f"/{os.getpid()}"
+    # Of a long host name the end tells more: pods differ there.
+    return f"{begin}{socket.gethostname()[-(_LONGEST_NAME - len(begin) - len(end)) :]}{end}"
 
 
-def _lives(process: str) -> bool:
-    pid, _, birth = process.partition(":")
-    return pid.isdigit() and birth != "" and _birth(int(pid)) == birth
+def known_dead(owners: Sequence[str], *, own: str) -> tuple[str, ...]:
+    """Return those of the owners that are known not to live any more.
+
+    Args:
+        owners: Names of processes.
+        own: The name of this process.
+    """
+    return tuple(owner for owner in owners if owner != own and _is_dead(owner, own))
+
+
+def _is_dead(owner: str, own: str) -> bool:
+    host, boot, pid, birth, instance = (*owner.split(":"), *[""] * 5)[:5]
+    if instance and instance == own.rpartition(":")[2]:
+        return True
+    if (host, boot) != (socket.gethostname(), _boot()):
+        return False
+    return not (pid.isdigit() and birth != "" and _birth(int(pid)) == birth)
 
 
 @cache
