@@ -41,7 +41,7 @@ def routes(service: Service, *, token: str) -> Iterable[web.RouteDef]:
 
     async def ask(request: web.Request) -> web.Response:
         given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), f"Bearer {token}".encode()):
             return web.json_response({"error": "the token is missing or wrong"}, status=401)
         name = request.match_info["service"]
         if not _SERVICE.fullmatch(name):

@@ -21,6 +21,7 @@ MANIFEST: dict[str, Any] = yaml.safe_load((ROOT / "manifest.yml").read_text())
 SCOPES: dict[str, frozenset[str]] = {
     "apps.connections.open": frozenset(),
     "auth.test": frozenset(),
+    "chat.delete": frozenset({"chat:write"}),
     "chat.postMessage": frozenset({"chat:write"}),
     "chat.update": frozenset({"chat:write"}),
     "conversations.history": frozenset({"channels:history", "groups:history", "im:history"}),

@@ -15,7 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.domain import ports
 from bot.engine.service import Service
-from handlers.slack import actions, commands, deliveries, homes, ids, refusals, saying_clicks, slash, views
+from handlers.slack import actions, deliveries, homes, ids, refusals, render, saying_clicks, slash, views
 from handlers.slack.desk import Desk
 from handlers.slack.settings import SlackSettings
 from handlers.slack.tickets import Body
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[Desk, Body], Awaitable[None]]
 _ANY_ACTION: Final = re.compile(r".*", re.DOTALL)
-_SAYING: Final = re.compile(rf"^{ids.SAY}({'|'.join(commands.SAYINGS)})(_[0-9]+)?$")
+_SAYING: Final = re.compile(rf"^{ids.SAY}({'|'.join(sorted(render.FORMS))})(_[0-9]+)?$")
 
 
 def build(

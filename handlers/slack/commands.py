@@ -15,6 +15,22 @@ SAYINGS: Final = (
 )
 """What one can say to a rollback that runs."""
 
+EXAMPLES: Final = {
+    "hold": "hold rb-0001 the replica lags",
+    "resume": "resume rb-0001 the replica has caught up",
+    "abort": "abort rb-0001 we fix forward",
+    "retry": "retry rb-0001 stop the host is up again",
+    "done": "done rb-0001 stop I saw that it is stopped",
+    "skip": "skip rb-0001 stop the host is out of service",
+    "remedy": "remedy rb-0001 stop sessions see who is connected",
+    "extend": "extend rb-0001 20m the restore is slow",
+    "continue": "continue rb-0001 ten more minutes are enough",
+    "handover": "handover rb-0001 @name end of my shift",
+    "confirm": "confirm rb-0001 the orders are in the queue",
+    "unblock": "unblock rb-0001 v2.4.1 has the fix",
+}
+"""How each is written, to be typed behind the command."""
+
 VERBS: Final = ("status", "list", "plan", "help", *SAYINGS)
 LONGEST_REASON: Final = 500
 
@@ -26,6 +42,9 @@ _AROUND: Final = _QUOTES + ".,;:!?()[]{}<>*_~#/\\|-\u2013\u2014\u2026"
 _CHANGE: Final = re.compile(r"CHG[-_]?([0-9]{4,12})", re.IGNORECASE)
 _ALMOST_CHANGE: Final = re.compile(r"(?:[A-Z]{1,4}[-_]?)?([0-9]{4,12})", re.IGNORECASE)
 _ROLLBACK: Final = re.compile(r"rb-[0-9]{1,12}", re.IGNORECASE)
+_ALMOST_ROLLBACK: Final = re.compile(r"rb[-_]?([0-9]{1,12})", re.IGNORECASE)
+_DIGITS: Final = re.compile(r"[0-9]{1,12}")
+_ABOUT_CHANGE: Final = re.compile(r"CHG[-_]?[0-9]\S*", re.IGNORECASE)
 _EMOJI: Final = re.compile(r":[a-z0-9_+'-]+:", re.IGNORECASE)
 # Slack's own spelling of people, groups, channels and links: <@U1|bob>, <!subteam^S1|@ops>, <#C1|ops>, <https://x|y>.
 _ENTITY: Final = re.compile(r"<([@#!]?)([^<>|\s]+)(?:\|([^<>]*))?>")
@@ -135,17 +154,29 @@ def parse(text: str) -> Command:
 
 
 def _say(verb: str, rest: list[str], raw: str) -> Say:
-    """Return what is said; a rollback's id or change may stand first."""
-    first = rest[0].strip(_AROUND) if rest else ""
-    rollback = ""
-    if _ROLLBACK.fullmatch(first):
-        rollback, rest = first.lower(), rest[1:]
-    elif _CHANGE.fullmatch(first):
-        rollback, rest = normal_change(first), rest[1:]
+    """Return what is said; a rollback's id or change may stand first, beside the person of a hand-over."""
     mentioned = _MENTION.search(raw[:_READ]) if verb == "handover" else None
     if mentioned:
         rest = [word for word in rest if not word.startswith("@")]
+    rollback, rest = _named(rest)
     return Say(verb, rollback, tuple(rest), mentioned[1] if mentioned else "")
+
+
+def _named(rest: list[str]) -> tuple[str, list[str]]:
+    """Return the rollback that is named first, and what stands behind it.
+
+    What only looks like an id or a change counts as one too: taken for the beginning of a reason, it would turn a
+    word about one rollback into a word about whichever is under way.
+    """
+    first = rest[0].strip(_AROUND) if rest else ""
+    if first.upper() in ("CHG", "RB") and len(rest) > 1 and _DIGITS.fullmatch(rest[1].strip(_AROUND)):
+        first, rest = f"{first}-{rest[1].strip(_AROUND)}", rest[1:]
+    rollback = _ALMOST_ROLLBACK.fullmatch(first)
+    if rollback:
+        return f"rb-{rollback[1]}", rest[1:]
+    if _ABOUT_CHANGE.fullmatch(first):
+        return normal_change(first)[:_SHOWN], rest[1:]
+    return "", rest
 
 
 def normal_change(word: str) -> str:

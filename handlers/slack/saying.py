@@ -13,13 +13,16 @@ from bot.domain.events import Choice
 from bot.domain.run import Run, StepState
 from bot.domain.times import parse_duration
 from bot.engine.service import Actor, Service
-from handlers.slack.commands import Say, reason_of
+from handlers.slack import outlook
+from handlers.slack.commands import EXAMPLES, Say, reason_of
 
 CONFIRMED: Final = "confirmed"
 """Typed first behind abort: what giving up means beyond the point of no return has been read."""
 STOP: Final = "now"
 """Typed first behind abort: running steps are stopped instead of being let to end."""
 
+_NEEDS_REASON: Final = frozenset(EXAMPLES) - {"remedy", "extend", "handover"}
+_LISTED: Final = 15
 _DECISIONS: Final = {"retry": Choice.RETRY, "done": Choice.MARK_DONE, "skip": Choice.SKIP}
 
 
@@ -93,17 +96,20 @@ async def say(  # noqa: C901 - one case a verb
 
 
 async def typed(service: Service, actor: Actor, said: Say) -> Run:
-    """Do what was typed behind the command.
+    """Do what was typed behind the command; `handlers.slack.outlook.what_next` tells what happens next.
 
     Raises:
-        RollbackError: It cannot be told which rollback or step is meant, or the service refuses.
+        RollbackError: It cannot be told what is meant, something is missing, or the service refuses.
         DuplicateDeliveryError: Slack delivered it again.
     """
     run = await _meant(service, said)
+    outlook.refuse_what_cannot_be(run, said.verb)
+    word = understood(run, said)
     try:
-        return await say(service, run.id, actor, understood(run, said))
+        return await say(service, run.id, actor, word)
     except ConfirmationNeededError as error:
-        error.resolution = f"To give it up all the same: abort {run.id} {CONFIRMED} <reason>."
+        now = f" {STOP}" if word.stop else ""
+        error.resolution = f"To give it up all the same: abort {run.id}{now} {CONFIRMED} and the reason."
         raise
 
 
@@ -113,6 +119,17 @@ def understood(run: Run, said: Say) -> Word:
     Raises:
         RefusedError: Something is missing.
     """
+    word = _read(run, said)
+    if not word.reason and said.verb in _NEEDS_REASON:
+        raise RefusedError(
+            f"Why? What is said to {run.id} goes on record with its reason.",
+            untouched="Nothing was changed.",
+            resolution=outlook.example(said.verb),
+        )
+    return word
+
+
+def _read(run: Run, said: Say) -> Word:
     words = list(said.words)
     match said.verb:
         case "abort":
@@ -133,34 +150,52 @@ def understood(run: Run, said: Say) -> Word:
 
 
 async def _meant(service: Service, said: Say) -> Run:
-    found = await (
-        service.blocked() if said.verb == "unblock" and not said.rollback else service.status(said.rollback)
-    )
+    lifting = said.verb == "unblock"
+    found = await (service.blocked() if lifting and not said.rollback else service.status(said.rollback))
     if len(found) == 1:
         return found[0]
     if said.rollback:
-        raise RefusedError(f"There is no rollback {said.rollback}.", resolution="See `/rollback list`.")
-    known = ", ".join(f"{run.id} ({run.plan.change})" for run in found) or "none"
+        raise RefusedError(
+            f"There is no rollback {said.rollback}.",
+            untouched="Nothing was changed.",
+            resolution="List shows the latest ones with their ids.",
+        )
+    if not found:
+        none = "No rollback blocks deployments." if lifting else "No rollback is under way."
+        raise RefusedError(none, untouched="Nothing was changed.")
+    known = ", ".join(f"{run.id} ({run.plan.change})" for run in found[:_LISTED])
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    which = "Blocking deployments" if lifting else "Under way"
     raise RefusedError(
-        f"Which rollback? {'Under way' if said.verb != "unblock" else 'Blocking deployments'}: {known}.",
+        f"Which rollback? {which}: {known}{more}.",
         untouched="Nothing was changed.",
-        resolution=f"Name it: {said.verb} rb-0001 and the reason.",
+        resolution=f"Name it. {outlook.example(said.verb)}",
     )
 
 
 def _about_step(run: Run, verb: str, words: list[str]) -> Word:
-    held = [step.id for step in run.plan.steps() if run.status(step.id).state is StepState.HELD]
-    if words and words[0] in {step.id for step in run.plan.steps()}:
-        step = words.pop(0)
+    held = outlook.in_state(run, StepState.HELD)
+    known = {step.id.lower(): step.id for step in run.plan.steps()}
+    named = known.get(words[0].strip("\"'`\u00ab\u00bb,.:").lower()) if words else None
+    if named:
+        step = named
+        words = words[1:]
     elif len(held) == 1:
         step = held[0]
     else:
         raise RefusedError(
-            f"Which step? Held: {', '.join(held) or 'none'}.",
+            f"Which step? Waiting for a decision: {', '.join(held[:_LISTED]) or 'none'}.",
             untouched="Nothing was changed.",
-            resolution=f"Write for example: {verb} {run.id} {held[0] if held else 'stop'} and the reason.",
+            resolution=f"Name it: {verb} {run.id} {held[0]} and the reason." if held else outlook.example(verb),
         )
-    remedy = words.pop(0) if verb == "remedy" and words else ""
+    if verb == "remedy" and not words:
+        offered = ", ".join(each.id for each in run.remedies(step)) or "none at the moment"
+        raise RefusedError(
+            f"Which remedy? Offered for {step}: {offered}.",
+            untouched="Nothing was run.",
+            resolution=outlook.example(verb),
+        )
+    remedy = words.pop(0).strip("\"'`\u00ab\u00bb,.:") if verb == "remedy" else ""
     return Word(verb, reason_of(words), step=step, remedy=remedy)
 
 
@@ -169,7 +204,7 @@ def _to_somebody(said: Say, words: Sequence[str]) -> Word:
         raise RefusedError(
             "Hand over to whom?",
             untouched="The lead stays.",
-            resolution="Mention the person: handover rb-0001 @name and the reason.",
+            resolution=f"Mention the person. {outlook.example('handover')}",
         )
     return Word("handover", reason_of(words), person=said.person)
 

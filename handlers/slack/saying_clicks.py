@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.domain import control
+from bot.domain import control, events
 from bot.domain.errors import RefusedError
 from bot.domain.messages import Asks, Question
 from bot.domain.run import Run
 from bot.domain.times import parse_duration
+from bot.engine.service import DuplicateDeliveryError
 from handlers.slack import actions, deliveries, homes, ids, render, saying
 from handlers.slack.desk import Desk, response_url
 from handlers.slack.saying import Word
@@ -34,7 +35,7 @@ async def on_say(desk: Desk, body: Body) -> None:
     )  # fmt: skip
 
     async def make() -> render.View:
-        run = await actions.standing(desk, value.id)
+        run = await _still_asked(desk, ticket)
         warned = verb == "abort" and bool(control.abort_warning(run))
         return render.say_modal(replace(ticket, warned=warned), run, desk.service.policy)
 
@@ -49,15 +50,20 @@ async def on_submitted(desk: Desk, body: Body) -> None:
         DuplicateDeliveryError: Slack delivered the submission again.
     """
     ticket = read_ticket(body["view"].get("private_metadata"))
-    run = await saying.say(desk.service, ticket.id, deliveries.of_view(body), _word(body, ticket))
+    try:
+        run = await saying.say(desk.service, ticket.id, deliveries.of_view(body), _word(body, ticket))
+    except control.ConfirmationNeededError as error:
+        error.resolution = "To give it up all the same, click Abort again: the form now tells what that means."
+        raise
     await _show(desk, run, ticket)
     await home_again(desk, body, ticket)
 
 
 async def _send_extension(desk: Desk, body: Body, value: ButtonValue) -> None:
-    await actions.strip_buttons(desk, body, "Send extension")
     channel, ts = actions.place_of(body)
     ticket = Ticket(id=value.id, v=value.v, channel=channel, ts=ts, about=value.about)
+    await _not_twice(desk, body, ticket)
+    await actions.strip_buttons(desk, body, "Send extension")
     try:
         await saying.say(desk.service, value.id, deliveries.of_click(body), Word("extend", ""))
     finally:
@@ -87,15 +93,58 @@ def _word(body: Body, ticket: Ticket) -> Word:
     )
 
 
+async def _still_asked(desk: Desk, ticket: Ticket) -> Run:
+    """Return the rollback, if the question still waits for an answer; the card's own buttons belong to none.
+
+    Raises:
+        RefusedError: Somebody answered it by another way, or it has no meaning any more; it lost its buttons now.
+    """
+    run = await actions.standing(desk, ticket.id)
+    asked = _asked(run, ticket)
+    if asked is None or render.waits(run, asked):
+        return run
+    await _show(desk, run, ticket)
+    raise RefusedError(
+        "This button is out of date: the question has been answered, or needs no answer any more.",
+        untouched="Your click changed nothing.",
+        resolution="The card of the rollback shows what can be done now.",
+    )
+
+
+async def _not_twice(desk: Desk, body: Body, ticket: Ticket) -> None:
+    """Let nobody's click count twice, nor one on a draft that was overtaken: the service sees only the newest.
+
+    Raises:
+        RefusedError: The extension was answered by somebody else, or has no meaning any more.
+        DuplicateDeliveryError: It was this person's own click: they need not be told of a mistake.
+    """
+    try:
+        await _still_asked(desk, ticket)
+    except RefusedError:
+        run = await actions.standing(desk, ticket.id)
+        sent = [event for event in run.history[max(ticket.v, 0) :] if isinstance(event, events.Extended)]
+        if sent and sent[0].who == deliveries.user_of(body):
+            raise DuplicateDeliveryError(deliveries.of_click(body).delivery) from None
+        raise
+
+
+def _asked(run: Run, ticket: Ticket) -> Question | None:
+    """Return the question that a button belongs to; None if it belongs to none that the journal knows."""
+    if ticket.about not in set(Asks) or not 0 < ticket.v <= run.seq:
+        return None
+    step = ticket.step if ticket.about == Asks.REMEDIES else ""
+    return Question(Asks(ticket.about), ticket.v, step)
+
+
 async def _shown_anew(desk: Desk, ticket: Ticket) -> None:
     await _show(desk, await actions.standing(desk, ticket.id), ticket)
 
 
 async def _show(desk: Desk, run: Run, ticket: Ticket) -> None:
     """Show the question as it stands now: answered questions lose their buttons."""
-    if not ticket.channel or ticket.about not in set(Asks):
+    asked = _asked(run, ticket)
+    if asked is None or not ticket.channel:
         return
-    step = ticket.step if ticket.about == Asks.REMEDIES else ""
-    message = render.question(run, Question(Asks(ticket.about), ticket.v, step))
+    message = render.question(run, asked)
     update = desk.client.chat_update(channel=ticket.channel, ts=ticket.ts, text=message.text, blocks=message.blocks)
     await desk.best_effort(update)

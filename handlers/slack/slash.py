@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from bot.engine.service import Actor
-from handlers.slack import commands, deliveries, render, saying
+from handlers.slack import commands, deliveries, outlook, render, saying
 from handlers.slack.commands import Ask, Help, ListRecent, Request, Say, ShowPlan, Status, Unknown
 from handlers.slack.desk import Desk, response_url
 from handlers.slack.tickets import Body, Ticket
@@ -27,7 +27,7 @@ async def on_command(desk: Desk, body: Body) -> None:
             await request(desk, body, deliveries.of_command(body), change=command.change, reason=command.reason)
         case Say():
             run = await saying.typed(desk.service, deliveries.of_command(body), command)
-            await desk.answer(body, render.saying(f"{run.id}: noted. {command.verb.capitalize()} is on record."))
+            await desk.answer(body, render.saying(f"✅ {outlook.what_next(run, command.verb)}"))
         case Status() | ListRecent() | ShowPlan() | Help() | Unknown():
             await desk.answer(body, await _read(desk, command))
         case _:

@@ -25,9 +25,8 @@ from bot.domain.errors import PlanUnavailableError, StoreUnavailableError
 from bot.domain.events import AnyEvent
 from bot.domain.lifecycle import LOCKING
 from bot.domain.plan import Plan
-from bot.domain.ports import MessageRef
 from bot.domain.run import Run, apply
-from bot.engine.announcer import Announcer
+from bot.engine.announcer import Means
 from bot.engine.service import Service
 from bot.engine.settings import EngineSettings
 from handlers.console import ConsoleClient, ConsoleUser
@@ -35,6 +34,7 @@ from handlers.console.core import RateLimit
 from handlers.slack import SlackChat, SlackSettings, Underway, build, http
 from tests.support import console, rollbacks
 from tests.support.console import BOT_TOKEN, SECRET, Lab, SystemClock
+from tests.support.voices import MemoryLedger, NoHistory, OpenFloor, Voice
 
 USERS = {
     user: ConsoleUser(user, name, name, SecretStr(f"token-of-{user}"))
@@ -105,6 +105,15 @@ class Runs:
         self._here()
         return next((run for run in reversed(self.runs.values()) if run.plan.change == change), None)
 
+    async def blocking(self, service: str) -> tuple[Run, ...]:
+        """Return what blocks deployments of a service, the newest first."""
+        return tuple(run for run in await self.blocked() if run.plan.service == service)
+
+    async def blocked(self) -> tuple[Run, ...]:
+        """Return what blocks deployments of any service, the newest first."""
+        self._here()
+        return tuple(run for run in reversed(self.runs.values()) if run.blocks_deployments)
+
 
 class Plans:
     """The plans, in memory."""
@@ -147,26 +156,6 @@ class Audit:
         return self.deliveries.count(delivery_id) == 1
 
 
-class Ledger:
-    """Which messages exist, in memory."""
-
-    def __init__(self) -> None:
-        self.refs: dict[tuple[str, str], MessageRef | None] = {}
-
-    async def claim(self, rollback_id: str, key: str) -> tuple[bool, MessageRef | None]:
-        """Note the intention to post."""
-        first = (rollback_id, key) not in self.refs
-        return first, self.refs.setdefault((rollback_id, key), None)
-
-    async def posted(self, rollback_id: str, key: str, ref: MessageRef) -> None:
-        """Note where the message is."""
-        self.refs[rollback_id, key] = ref
-
-    async def all(self, rollback_id: str) -> dict[str, MessageRef | None]:
-        """Return every claim of a rollback."""
-        return {key: ref for (run, key), ref in self.refs.items() if run == rollback_id}
-
-
 class Board:
     """Progress, in memory."""
 
@@ -205,7 +194,7 @@ class World:
     board: Board
     service: Service
     chat: SlackChat
-    announcer: Announcer
+    announcer: Voice
     underway: Underway
     refreshed: list[str] = field(default_factory=list)
     _triggers: int = 0
@@ -370,10 +359,11 @@ def _assemble(
         runs=journals, plans=plans, inventory=rollbacks.INVENTORY, policy=POLICY, carrier=Carrier(), audit=audit,
         chat=chat, clock=clock,
     )  # fmt: skip
-    announcer = Announcer(
-        runs=journals, chat=chat, ledger=Ledger(), board=board, policy=POLICY, clock=clock,
-        settings=EngineSettings(owner="test", card_interval=timedelta(0)),
+    means = Means(
+        runs=journals, chat=chat, ledger=MemoryLedger(), board=board, history=NoHistory(), policy=POLICY,
+        clock=clock, settings=EngineSettings(owner="test", card_interval=timedelta(0)),
     )  # fmt: skip
+    announcer = Voice(means, floor=OpenFloor())
     made = World(lab, bot_url, runs, plans, audit, board, service, chat, announcer, underway)
 
     async def refresh(rollback_id: str) -> None:

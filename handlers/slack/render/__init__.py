@@ -9,11 +9,13 @@ from handlers.slack.render.answers import (
     runs_message,
     saying,
 )
+from handlers.slack.render.asking import is_open as waits
 from handlers.slack.render.asking import question
 from handlers.slack.render.cards import card
 from handlers.slack.render.homes import home, home_trouble
 from handlers.slack.render.message import Message, View
 from handlers.slack.render.modals import (
+    FORMS,
     decide_modal,
     loading_modal,
     message_modal,
@@ -28,6 +30,7 @@ from handlers.slack.render.questions import held
 from handlers.slack.render.standards import standard
 
 __all__ = [
+    "FORMS",
     "Message",
     "View",
     "begun",
@@ -53,4 +56,5 @@ __all__ = [
     "saying",
     "saying_modal",
     "standard",
+    "waits",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from bot.domain.errors import PlanInvalidError, RollbackError
 from bot.domain.run import SETTLED, Run
@@ -92,28 +93,42 @@ def not_understood(command: str, unknown: commands.Unknown) -> Message:
 
 def help_message(command: str) -> Message:
     """Return what one can type."""
-    entries = (
-        ("CHG0012345 error rate 12 %", "roll a change back: checks first, then a second person approves"),
-        ("", "choose from the recent changes"),
-        ("status", "the rollbacks under way"),
-        ("status CHG0012345", "one rollback, by its change or its id (rb-0001)"),
-        ("list", "the latest rollbacks"),
-        ("plan CHG0012345", "read a rollback plan"),
-        ("hold rb-0001 why", "pause: running steps end, nothing new begins; resume goes on"),
-        ("abort rb-0001 why", "give up; abort rb-0001 now why: stop running steps as well"),
-        ("retry rb-0001 step why", "about a held step; done and skip need who may approve"),
-        ("remedy rb-0001 step remedy", "run what may help a held step"),
-        ("extend rb-0001 20m why", "extend the window and tell everybody"),
-        ("handover rb-0001 @name why", "let another person lead"),
-        ("confirm rb-0001 why", "confirm, as a second person, that data are lost"),
-        ("unblock rb-0001 why", "let deployments of the service through again"),
-        ("help", "this"),
-    )
-    lines = [[text("What you can type", bold=True)]]
-    lines += [[text(f"{command} {typed}".strip(), code=True), text(f"  {meaning}")] for typed, meaning in entries]
+    lines = [[text("What you can type", bold=True)], *_typed(command, _ASKED)]
+    lines += [[text("To a rollback that runs", bold=True), text(" (its id may be left out if it is the only one)")]]
+    lines += _typed(command, _SAID)
     lines.append([text("Nothing runs before somebody with authority has approved it.")])
     plain = "\n".join("".join(_plain(part) for part in line) for line in lines)
     return Message(escape(plain), [kit.header("Rollbacks"), paragraph(lines)])
+
+
+_ASKED: Final = (
+    ("CHG0012345 error rate 12 %", "roll a change back: checks first, then a second person approves"),
+    ("", "choose from the recent changes"),
+    ("status", "the rollbacks under way"),
+    ("status CHG0012345", "one rollback, by its change or its id (rb-0001)"),
+    ("list", "the latest rollbacks"),
+    ("plan CHG0012345", "read a rollback plan"),
+    ("help", "this"),
+)
+_SAID: Final = (
+    ("hold rb-0001 why", "pause: running steps end, nothing new begins"),
+    ("resume rb-0001 why", "end the pause"),
+    ("abort rb-0001 why", "give it up; running steps may end"),
+    ("abort rb-0001 now why", "give it up and stop running steps as well"),
+    ("retry rb-0001 step why", "run a held step again"),
+    ("done rb-0001 step why", "you have seen the effect of a held step; needs who may approve"),
+    ("skip rb-0001 step why", "go on without a held step; needs who may approve"),
+    ("remedy rb-0001 step remedy why", "run what may help a held step; the thread names the remedies"),
+    ("extend rb-0001 20m why", "extend the window and tell everybody"),
+    ("continue rb-0001 why", "go on beyond the window"),
+    ("handover rb-0001 @name why", "let another person lead"),
+    ("confirm rb-0001 why", "confirm, as a second person, that data are lost"),
+    ("unblock rb-0001 why", "let deployments of the service through again"),
+)
+
+
+def _typed(command: str, entries: Sequence[tuple[str, str]]) -> list[Line]:
+    return [[text(f"{command} {typed}".strip(), code=True), text(f"  {meaning}")] for typed, meaning in entries]
 
 
 def _plain(part: dict[str, str]) -> str:

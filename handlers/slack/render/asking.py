@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from bot.domain import control, events, steering
@@ -17,6 +17,9 @@ from handlers.slack.render.rich import Line, Part, clip, fallback, paragraph, ro
 from handlers.slack.tickets import ButtonValue
 
 _MOST_REMEDIES: Final = 12
+_MOST_NAMED: Final = 10
+_LONGEST_TITLE: Final = 150
+_MOST_LOSSES: Final = 10
 _IN_A_ROW: Final = 5
 
 
@@ -26,13 +29,15 @@ def question(run: Run, asked: Question) -> Message:
     Raises:
         IndexError: If the rollback's journal has no such event.
     """
-    event = run.history[asked.seq - 1]
-    title, rows = _SAID[asked.about](run, asked, event)
-    rows_ = list(rows)
-    asking = buttons(run, asked) if is_open(run, asked) else [paragraph([_answer(run, asked)])]
-    top = [kit.header(title), paragraph(rows_)]
+    event, waits = run.history[asked.seq - 1], is_open(run, asked)
+    title = _TITLES[asked.about][0 if waits else 1]
+    rows = list(_SAID[asked.about](run, asked, event))
+    if waits:
+        rows.append([text(_call(run, asked), bold=True)])
+    asking = buttons(run, asked) if waits else [paragraph([_answer(run, asked)])]
+    top = [kit.header(title), paragraph(rows)]
     blocks = first_that_fits([*squeezed(top, width), *asking] for width in (2_000, 600, 200))
-    plain = "; ".join("".join(part.get("text", "") for part in line) for line in rows_)
+    plain = "; ".join("".join(part.get("text", "") for part in line) for line in rows)
     return Message(fallback(f"{title} {plain} ({run.id})", MOST_TEXT_EDITED), blocks)
 
 
@@ -89,11 +94,17 @@ _BUTTONS: Final[dict[Asks, tuple[tuple[str, str, str], ...]]] = {
 def _remedies(run: Run, asked: Question) -> list[Block]:
     made = []
     for number, offered in enumerate(_offered(run, asked)[:_MOST_REMEDIES]):
-        value = ButtonValue(
-            id=run.id, v=asked.seq, step=asked.step, about=asked.about.value, remedy=str(offered.step["id"])
-        )
+        key = str(offered.step["id"])
+        if _under_way(run, key):
+            continue
+        value = ButtonValue(id=run.id, v=asked.seq, step=asked.step, about=asked.about.value, remedy=key)
         made.append(kit.button(offered.title, f"{ids.say('remedy')}_{number}", value.text()))
     return [kit.actions(*made[n : n + _IN_A_ROW]) for n in range(0, len(made), _IN_A_ROW)]
+
+
+def _under_way(run: Run, remedy: str) -> bool:
+    """Return whether a remedy was chosen and has not come to its end: until then it cannot be chosen again."""
+    return remedy in run.steps and run.status(remedy).state in (StepState.PENDING, StepState.STARTED)
 
 
 def _offered(run: Run, asked: Question) -> tuple[events.RemedyOffered, ...]:
@@ -101,54 +112,102 @@ def _offered(run: Run, asked: Question) -> tuple[events.RemedyOffered, ...]:
     return event.remedies if isinstance(event, events.RemediesOffered) else ()
 
 
-def _pause(_run: Run, _asked: Question, event: events.AnyEvent) -> tuple[str, Iterable[Line]]:
-    return "⏸ The rollback is on hold", [row("Why", event.why)]
+def _pause(run: Run, _asked: Question, event: events.AnyEvent) -> list[Line]:
+    return [row("Rollback", _titled(run)), row("Why", event.why)]
 
 
-def _what_may_help(run: Run, asked: Question, _event: events.AnyEvent) -> tuple[str, Iterable[Line]]:
-    lines = [row("Held", run.words_of(asked.step))]
-    for offered in _offered(run, asked)[:_MOST_REMEDIES]:
-        kind = "acts, needs who may approve" if offered.acts else "only looks"
-        lines.append([text(f"• {offered.title}", bold=True), text(f" ({kind}): {clip(offered.words, 300)}")])
-    return "🩹 What may help", lines
+def _what_may_help(run: Run, asked: Question, _event: events.AnyEvent) -> list[Line]:
+    offered = _offered(run, asked)
+    lines = [row("Held", f"{run.words_of(asked.step)} ({asked.step})")]
+    lines += [_remedy_line(run, each) for each in offered[:_MOST_REMEDIES]]
+    more = offered[_MOST_REMEDIES:]
+    if more:
+        named = ", ".join(clip(each.id, 60) for each in more[:_MOST_NAMED])
+        rest = f" and {len(more) - _MOST_NAMED} more" if len(more) > _MOST_NAMED else ""
+        typed = f"remedy {run.id} {clip(asked.step, 60)} {clip(more[0].id, 60)}"
+        lines.append([text(f"Without a button: {named}{rest}. Type "), text(typed, code=True), text(".")])
+    return lines
 
 
-def _extension(_run: Run, _asked: Question, event: events.AnyEvent) -> tuple[str, Iterable[Line]]:
+def _remedy_line(run: Run, offered: events.RemedyOffered) -> Line:
+    kind = "changes something, needs who may approve" if offered.acts else "only looks"
+    settles = ", and settles the step" if offered.settles else ""
+    going = " ⏳ running" if _under_way(run, str(offered.step["id"])) else ""
+    return [
+        text(f"• {clip(offered.title, _LONGEST_TITLE)}", bold=True),
+        text(f" ({clip(offered.id, 60)}: {kind}{settles}){going} {clip(offered.words, 300)}"),
+    ]
+
+
+def _titled(run: Run) -> str:
+    return f"{run.id}, {run.plan.title_line()}"
+
+
+def _extension(run: Run, _asked: Question, event: events.AnyEvent) -> list[Line]:
     if not isinstance(event, events.ExtensionDrafted):
-        return "ROLLBACK EXTENSION", []
-    return "⏳ ROLLBACK EXTENSION is ready to be sent", [
+        return [row("Rollback", _titled(run))]
+    return [
+        row("Rollback", _titled(run)),
         row("Window", in_words(event.window)),
         row("New estimate", in_words(event.estimate)),
         row("Reason", event.why),
         row("Current status", f"{event.share * 100:.0f}% complete"),
-        [text("It sends itself when the window is exceeded.")],
     ]
 
 
-def _window(run: Run, _asked: Question, event: events.AnyEvent) -> tuple[str, Iterable[Line]]:
-    lines = [row("Reason", event.why), [text("Is going on still the right way, or is fixing forward better now?")]]
+def _window(run: Run, _asked: Question, event: events.AnyEvent) -> list[Line]:
     warning = control.abort_warning(run)
-    return "⏰ The rollback window is exceeded", [*lines, *([row("If you abort", warning)] if warning else [])]
+    return [
+        row("Rollback", _titled(run)),
+        *([row("New estimate", in_words(event.estimate))] if isinstance(event, events.Extended) else []),
+        row("Reason", event.why),
+        *([row("If you abort", warning)] if warning else []),
+    ]
 
 
-def _loss(_run: Run, _asked: Question, event: events.AnyEvent) -> tuple[str, Iterable[Line]]:
+def _loss(run: Run, _asked: Question, event: events.AnyEvent) -> list[Line]:
     losses = event.losses if isinstance(event, events.ConfirmationAsked) else ()
-    lines = [row(each.subject, f"{each.words} (backup of {utc_minute(each.since)})") for each in losses]
-    second = [
-        text("Nothing has been run. A second person, not who authorised it, must confirm the loss.", bold=True)
+    lines = [
+        row(each.subject, f"{each.words} (backup of {utc_minute(each.since)})", most=400)
+        for each in losses[:_MOST_LOSSES]
     ]
-    return "⚠️ Data would be lost", [row("Why this is asked", event.why), *lines, second]
+    if len(losses) > _MOST_LOSSES:
+        lines.append([text(f"… and {len(losses) - _MOST_LOSSES} more losses, see the journal")])
+    return [row("Rollback", _titled(run)), row("Why this is asked", event.why), *lines]
 
 
-def _deployments(run: Run, _asked: Question, _event: events.AnyEvent) -> tuple[str, Iterable[Line]]:
+def _deployments(run: Run, asked: Question, _event: events.AnyEvent) -> list[Line]:
+    if not is_open(run, asked):
+        return [[text(f"{run.id} does not block deployments of {run.plan.service} any more.")]]
     check = f"rollback hold check {run.plan.service}"
-    return "🔒 Deployments are blocked", [
-        words(steering.blocked_words(run)),
-        [text("Pipelines ask with "), text(check, code=True), text(".")],
-    ]
+    return [words(steering.blocked_words(run)), [text("Pipelines ask with "), text(check, code=True), text(".")]]
 
 
-_SAID: Final[dict[Asks, Callable[[Run, Question, events.AnyEvent], tuple[str, Iterable[Line]]]]] = {
+def _call(run: Run, asked: Question) -> str:
+    """Return what is wanted of the reader; said only as long as the question is open."""
+    if asked.about is not Asks.LOSS:
+        return _CALLS[asked.about]
+    authorised: events.Authorised | None = run.last(events.Authorised)
+    by = f" {authorised.name} authorised the rollback:" if authorised else ""
+    return f"Nothing has been run.{by} a second person must confirm the loss, or stand down."
+
+
+_CALLS: Final = {
+    Asks.PAUSE: "Nothing new begins until somebody resumes.",
+    Asks.REMEDIES: "Afterwards decide about the step itself: Retry, Mark done, Skip or Abort, above.",
+    Asks.EXTENSION: "One click sends it to everybody. Otherwise it sends itself when the window is exceeded.",
+    Asks.WINDOW: "Go on, or fix forward? It goes on until somebody decides.",
+    Asks.DEPLOYMENTS: "Lift it when a good version is ready to be deployed.",
+}
+_TITLES: Final = {
+    Asks.PAUSE: ("⏸ The rollback is on hold", "▶ The rollback was on hold"),
+    Asks.REMEDIES: ("🩹 What may help", "🩹 What might have helped"),
+    Asks.EXTENSION: ("⏳ Send ROLLBACK EXTENSION now?", "⏳ ROLLBACK EXTENSION was drafted"),
+    Asks.WINDOW: ("⏰ The rollback window is exceeded", "⏰ The rollback window was exceeded"),
+    Asks.LOSS: ("⚠️ Data would be lost", "⚠️ Data would be lost"),
+    Asks.DEPLOYMENTS: ("🔒 Deployments are blocked", "🔓 Deployments were blocked"),
+}
+_SAID: Final[dict[Asks, Callable[[Run, Question, events.AnyEvent], list[Line]]]] = {
     Asks.PAUSE: _pause,
     Asks.REMEDIES: _what_may_help,
     Asks.EXTENSION: _extension,
@@ -156,26 +215,40 @@ _SAID: Final[dict[Asks, Callable[[Run, Question, events.AnyEvent], tuple[str, It
     Asks.LOSS: _loss,
     Asks.DEPLOYMENTS: _deployments,
 }
-_ANSWERS: Final = (
-    events.ResumeAsked,
-    events.AbortAsked,
-    events.Rejected,
-    events.Extended,
-    events.ContinuationChosen,
-    events.LossConfirmed,
-    events.DeploymentsReleased,
-    events.RemedyChosen,
-    events.Decided,
-)
+_ENDED: Final = (events.AbortAsked, events.Rejected)
+_ANSWERS: Final[dict[Asks, tuple[type[events.Event], ...]]] = {
+    Asks.PAUSE: (events.ResumeAsked, *_ENDED),
+    Asks.REMEDIES: (events.Decided, *_ENDED),
+    Asks.EXTENSION: (events.Extended, *_ENDED),
+    Asks.WINDOW: (events.ContinuationChosen, events.Extended, *_ENDED),
+    Asks.LOSS: (events.LossConfirmed, *_ENDED),
+    Asks.DEPLOYMENTS: (events.DeploymentsReleased,),
+}
+_SAID_SO: Final[dict[type[events.Event], str]] = {
+    events.ResumeAsked: "resumed it",
+    events.AbortAsked: "gave the rollback up",
+    events.Rejected: "stood the rollback down; nothing was run",
+    events.Extended: "extended the window",
+    events.ContinuationChosen: "chose to go on",
+    events.LossConfirmed: "confirmed the loss",
+    events.DeploymentsReleased: "lifted the hold on deployments",
+}
 
 
 def _answer(run: Run, asked: Question) -> Line:
-    answer = next((event for event in run.history[asked.seq :] if isinstance(event, _ANSWERS)), None)
-    if answer is None:
-        return [text("This needs no decision any more.")]
-    what = answer.kind.replace("_", " ")
-    return [
-        user(answer.who),
-        text(f": {what} at {utc_minute(answer.at)}. ", bold=True),
-        *words(answer.why, most=500),
-    ]
+    """Return who answered what; what somebody said about another step is no answer."""
+    kinds = _ANSWERS[asked.about]
+    for event in run.history[asked.seq :]:
+        decided = isinstance(event, events.Decided) and event.choice is not events.Choice.ABORT
+        if isinstance(event, kinds) and not (decided and getattr(event, "step", "") != asked.step):
+            return _answered(event)
+    return [text("This needs no decision any more.")]
+
+
+def _answered(event: events.Event) -> Line:
+    done = _SAID_SO.get(type(event), "")
+    if isinstance(event, events.Decided):
+        done = f"decided: {event.choice.value.replace('_', ' ')}"
+    if isinstance(event, events.Extended) and event.exceeded:
+        return [text(f"The window was exceeded, and the extension sent itself at {utc_minute(event.at)}.")]
+    return [user(event.who), text(f" {done} at {utc_minute(event.at)}. ", bold=True), *words(event.why, most=500)]

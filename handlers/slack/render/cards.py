@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from bot.domain import events
+from bot.domain import control, events, forecast
 from bot.domain.actuation import Progress
 from bot.domain.announcements import CARD
 from bot.domain.authority import Policy
 from bot.domain.criteria import milliseconds, percent
 from bot.domain.lifecycle import State
-from bot.domain.run import Run
+from bot.domain.run import Run, StepState
 from bot.domain.times import in_words, utc_minute
 from handlers.slack import ids
 from handlers.slack.render import asking, kit, passport, standing
@@ -109,7 +109,7 @@ def _not_begun(run: Run) -> list[Block]:
 
 def _begun(run: Run, progress: Mapping[str, Progress], room: Room) -> list[Block]:
     rows = [*_end(run), passport.change(run), passport.reverted(run), passport.trigger(run)]
-    rows += [passport.requested(run), *_authorised(run), _times(run)]
+    rows += [passport.requested(run), *_authorised(run), *_lead(run), _times(run)]
     return [paragraph([*rows, *_held(run)]), plan_block(run, progress, room)]
 
 
@@ -120,15 +120,32 @@ def _authorised(run: Run) -> Iterator[Line]:
         yield row("Authorised by", [*said, *words(event.why, most=400)])
 
 
+def _lead(run: Run) -> Iterator[Line]:
+    if run.lead != run.requester:
+        yield row("Lead", [user(run.lead)])
+
+
 def _times(run: Run) -> Line:
-    if run.started_at is None:
+    ends = forecast.window_ends(run)
+    if run.started_at is None or ends is None:
         return passport.window(run)
-    window_end = utc_minute(run.started_at + run.plan.window)
-    expected = in_words(run.plan.expected())
-    return row("Started", f"{utc_minute(run.started_at)}; expected duration {expected}; window until {window_end}")
+    expected, longer = in_words(run.plan.expected()), forecast.window(run) - run.plan.window
+    extended = f" (extended by {in_words(longer)})" if longer else ""
+    began = f"{utc_minute(run.started_at)}; expected duration {expected}"
+    return row("Started", f"{began}; window until {utc_minute(ends)}{extended}")
 
 
 def _held(run: Run) -> Iterator[Line]:
+    """Yield what keeps the rollback from going on, and where it is answered."""
+    leaving = run.giving_up
+    if leaving and run.state in control.STEERABLE:
+        said = [text(f"{leaving.name}: "), *words(leaving.why, most=300)]
+        yield row("🛑 Being given up by", [*said, text(" — every target is looked at, see the thread")])
+        return
+    if run.pause and run.state in control.STEERABLE:
+        running = any(run.status(step.id).state is StepState.STARTED for step in run.plan.steps())
+        when = "⏸ On hold as soon as the running steps end, by" if running else "⏸ On hold by"
+        yield row(when, [text(f"{run.pause.name}: "), *words(run.pause.why, most=300)])
     if run.state is State.HELD:
         held = [step for step in run.plan.steps() if is_open(run, step.id)]
         for step in held[:_MOST_HELD]:
@@ -137,6 +154,9 @@ def _held(run: Run) -> Iterator[Line]:
             yield [text(f"✋ … and {len(held) - _MOST_HELD} more steps")]
         if held:
             yield [text("Decide with the buttons in the thread.", bold=True)]
+    if run.state is State.AUTHORISED and run.open_confirmation:
+        yield row("⚠️ Data would be lost", words(run.open_confirmation.why, most=300))
+        yield [text("A second person must confirm with the buttons in the thread. Nothing runs before.", bold=True)]
 
 
 def _end(run: Run) -> Iterator[Line]:

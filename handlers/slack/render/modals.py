@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from bot.domain import control
+from bot.domain import control, events, forecast
 from bot.domain.authority import Policy
 from bot.domain.events import Choice
 from bot.domain.ports import PlanSummary
@@ -15,10 +15,11 @@ from handlers.slack import ids
 from handlers.slack.commands import LONGEST_REASON
 from handlers.slack.render import kit
 from handlers.slack.render.message import Block, Message, View
-from handlers.slack.render.rich import clip, paragraph, row, text, words
+from handlers.slack.render.rich import Line, clip, paragraph, row, text, words
 from handlers.slack.tickets import Ticket
 
 _OPTIONS: Final = 100
+_LOSSES: Final = 10
 _DECISIONS: Final = {
     Choice.RETRY: ("Retry the step", "Retry", "The step runs again."),
     Choice.MARK_DONE: ("Mark the step done", "Mark done", "You have looked, and the effect of the step is there."),
@@ -29,14 +30,29 @@ _DECISIONS: Final = {
 _SAYINGS: Final = {
     "hold": ("Hold the rollback", "Hold", "Running steps end; nothing new begins until somebody resumes."),
     "resume": ("Resume the rollback", "Resume", "The rollback goes on. Held steps still need their decisions."),
-    "abort": ("Abort the rollback", "Abort", "The rollback is given up; forward-fix is the way then."),
-    "remedy": ("Run a remedy", "Run", "It is run as a step of its own, and recorded."),
+    "abort": (
+        "Abort the rollback",
+        "Abort",
+        "The rollback is given up; forward-fix is the way then. The thread tells how every target stands.",
+    ),
+    "remedy": (
+        "Run a remedy",
+        "Run",
+        "It runs as a step of its own, and is recorded.",
+    ),
     "extend": ("Extend the window", "Extend", "ROLLBACK EXTENSION is sent to everybody."),
     "continue": ("Go on beyond the window", "Go on", "The rollback goes on; the choice is recorded."),
     "handover": ("Hand over the lead", "Hand over", "Another person leads from now on."),
-    "confirm": ("Confirm the loss of data", "Confirm the loss", "These data will be gone for the service:"),
+    "confirm": (
+        "Confirm the loss of data",
+        "Confirm the loss",
+        "The rollback begins as soon as you confirm. These data will be gone for the service:",
+    ),
     "unblock": ("Lift the hold", "Lift", "Deployments of the service are possible again."),
 }
+FORMS: Final = frozenset(_SAYINGS)
+"""The words that are said by a button; decisions about held steps have buttons of their own."""
+_STAND_DOWN: Final = ("Stand down", "Stand down", "Nothing has been run, and nothing will be.")
 
 
 def request_modal(changes: Sequence[PlanSummary], ticket: Ticket) -> View:
@@ -85,37 +101,72 @@ def decide_modal(ticket: Ticket, choice: Choice, warning: str = "") -> View:
 
 def say_modal(ticket: Ticket, run: Run, policy: Policy) -> View:
     """Return the modal that asks why somebody says so to a rollback that runs, and what else must be known."""
-    title, submit, meaning = _SAYINGS[ticket.verb]
-    told = [row("Rollback", f"{run.id}, {run.plan.change}: {run.plan.title}"), [text(meaning)]]
-    if ticket.step:
-        told.insert(1, row("Step", run.words_of(ticket.step)))
+    begun = run.state not in control.NOT_BEGUN
+    standing_down = ticket.verb == "abort" and not begun
+    title, submit, meaning = _STAND_DOWN if standing_down else _SAYINGS[ticket.verb]
+    told = [row("Rollback", f"{run.id}, {run.plan.title_line()}"), *_about(ticket, run), [text(meaning)]]
     if ticket.warned:
         told.append(row("⚠️ The point of no return is passed", control.abort_warning(run), most=2_000))
     if ticket.verb == "confirm" and run.open_confirmation:
-        told += [row(loss.subject, loss.words, most=600) for loss in run.open_confirmation.losses]
-    more = _SAY_FIELDS.get(ticket.verb)
+        told += _losses(run.open_confirmation)
+    more = None if standing_down else _SAY_FIELDS.get(ticket.verb)
     fields = more(run, policy) if more else []
-    optional = ticket.verb in ("remedy", "handover", "extend")
+    optional = ticket.verb in ("remedy", "handover") or (ticket.verb == "extend" and _drafted(run))
     blocks = [paragraph(told), *fields, _reason("Why?", optional=optional)]
     return _form(title, "Abort all the same" if ticket.warned else submit, ids.SAY_VIEW, blocks, ticket)
 
 
-def _by(_run: Run, _policy: Policy) -> list[Block]:
+def _about(ticket: Ticket, run: Run) -> list[Line]:
+    """Return which step and which remedy it is about."""
+    if not ticket.step:
+        return []
+    lines = [row("Step", run.words_of(ticket.step))]
+    chosen = run.remedy(ticket.remedy)
+    if chosen:
+        settles = "counts as done" if chosen[1].settles else "still needs its decision"
+        lines.append(row("Remedy", f"{chosen[1].title}: {chosen[1].words}"))
+        lines.append([text(f"When it is done, the held step {settles}.")])
+    return lines
+
+
+def _losses(asked: events.ConfirmationAsked) -> list[Line]:
+    lines = [row(loss.subject, f"{loss.words} (backup of {utc_minute(loss.since)})") for loss in asked.losses]
+    rest = [[text(f"… and {len(lines) - _LOSSES} more losses, see the thread")]] if len(lines) > _LOSSES else []
+    return [*lines[:_LOSSES], *rest]
+
+
+def _drafted(run: Run) -> bool:
+    """Return whether an extension of the window in force is drafted, which an empty form then sends."""
+    drafted: events.ExtensionDrafted | None = run.last(events.ExtensionDrafted)
+    return drafted is not None and drafted.window == forecast.window(run)
+
+
+def _by(run: Run, _policy: Policy) -> list[Block]:
+    drafted = _drafted(run)
     field = {
         "type": "plain_text_input",
         "action_id": ids.BY,
-        "placeholder": kit.plain("20m; empty: as drafted", 150),
+        "max_length": 40,
+        "placeholder": kit.plain("20m; empty: as drafted" if drafted else "for example 20m", 150),
     }
     label = kit.plain("By how much?", 150)
-    return [{"type": "input", "block_id": ids.BY, "label": label, "element": field, "optional": True}]
+    asked = {"type": "input", "block_id": ids.BY, "label": label, "element": field}
+    return [{**asked, "optional": True} if drafted else asked]
 
 
 def _to(run: Run, policy: Policy) -> list[Block]:
     people = [p for p in policy.holders(policy.operators, service=run.plan.service) if p.id != run.lead]
     options = [{"text": kit.plain(person.name, 75), "value": person.id} for person in people][:_OPTIONS]
-    select = {"type": "static_select", "action_id": ids.TO, "options": options}
+    if not options:
+        return [kit.context("The policy names nobody else who may lead this rollback.")]
+    select = {
+        "type": "static_select",
+        "action_id": ids.TO,
+        "placeholder": kit.plain("Choose a person", 150),
+        "options": options,
+    }
     label = kit.plain("Who leads from now on?", 150)
-    return [{"type": "input", "block_id": ids.TO, "label": label, "element": select}] if options else []
+    return [{"type": "input", "block_id": ids.TO, "label": label, "element": select}]
 
 
 def _running(_run: Run, _policy: Policy) -> list[Block]:

@@ -14,8 +14,8 @@ from handlers.slack.tickets import ButtonValue
 
 _LABELS = (("Retry", "primary"), ("Mark done", ""), ("Skip", ""), ("Abort", "danger"))
 _MEANING = (
-    "Retry: run the step again. Mark done: you looked, and its effect is there. Skip: go on without it. "
-    "Abort: give the rollback up; forward-fix is the way then. You will be asked for the reason."
+    "Retry: run the step again. Mark done: you looked, and its effect is there. Skip: go on without it (both need "
+    "who may approve). Abort: give the rollback up; forward-fix is the way then. You will be asked for the reason."
 )
 
 
@@ -43,10 +43,10 @@ def held(run: Run, step_id: str) -> Message:
 
 def is_open(run: Run, step_id: str) -> bool:
     """Return whether the step still waits for a decision: an abort decides about every one."""
-    if run.state is not State.HELD or run.status(step_id).state is not StepState.HELD:
+    if run.state is not State.HELD or run.giving_up or run.status(step_id).state is not StepState.HELD:
         return False
     decided = [event for event in run.history[run.state_seq :] if isinstance(event, events.Decided)]
-    return all(event.step != step_id and event.choice is not events.Choice.ABORT for event in decided)
+    return all(event.step != step_id for event in decided)
 
 
 def buttons(run: Run, step_id: str) -> list[Block]:
@@ -77,4 +77,6 @@ def _answer(run: Run, step_id: str) -> Line:
         if isinstance(event, events.Decided) and event.step == step_id:
             choice = event.choice.value.replace("_", " ")
             return [user(event.who), text(f" decided: {choice}. ", bold=True), *words(event.why, most=500)]
+        if isinstance(event, events.AbortAsked):
+            return [user(event.who), text(" gave the rollback up. ", bold=True), *words(event.why, most=500)]
     return [text("This needs no decision any more.")]

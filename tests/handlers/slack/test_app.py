@@ -198,13 +198,29 @@ async def test_held_step_is_decided_with_a_reason(slack: World, action_id: str, 
     await slack.type(ONCALL, "CHG0012345")
     await slack.ask_for_authority()
     await slack.hold()
-    await slack.click(ONCALL, action_id, key="0009-held-stop")
-    await slack.submit(ONCALL, reason="I looked at the host")
-    decided = slack.runs.runs[RUN].last(events.Decided)
-    assert (decided.choice, decided.step, decided.why) == (choice, "stop", "I looked at the host")
+    await slack.click(MANAGER, action_id, key="0009-held-stop")
+    await slack.submit(MANAGER, reason="I looked at the host")
+    if choice is Choice.ABORT:
+        given_up = slack.runs.runs[RUN].last(events.AbortAsked)
+        assert (given_up.who, given_up.why, given_up.confirmed) == (MANAGER, "I looked at the host", "")
+    else:
+        decided = slack.runs.runs[RUN].last(events.Decided)
+        assert (decided.choice, decided.step, decided.why) == (choice, "stop", "I looked at the host")
     question = await slack.message("0009-held-stop")
     assert action_ids(question) == []
     assert "I looked at the host" in json.dumps(question["blocks"])
+
+
+async def test_only_who_may_approve_goes_on_without_having_seen_the_effect(slack: World) -> None:
+    """The on-call engineer may retry a held step, but neither skip it nor mark it done, and is told so."""
+    await slack.type(ONCALL, "CHG0012345")
+    await slack.ask_for_authority()
+    await slack.hold()
+    for action_id in ("rollback_mark_done", "rollback_skip"):
+        await slack.click(ONCALL, action_id, key="0009-held-stop")
+        await slack.submit(ONCALL, reason="I looked at the host")
+        assert "A. Okafor may not authorise this" in (await slack.whispers(ONCALL))[-1]
+    assert kinds(slack)[-1] == "held"
 
 
 async def test_plan_is_shown_in_a_modal(slack: World) -> None:

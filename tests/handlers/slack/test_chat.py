@@ -167,18 +167,42 @@ async def test_edit_under_a_rate_limit_is_dropped_at_once() -> None:
     assert called.count("chat.update") == 2
 
 
-async def test_post_waits_for_a_rate_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What must arrive is sent again after the time that Slack asks for."""
-    monkeypatch.setattr("random.random", lambda: 0.0)
-    refusals = iter([0.0])
-    async with chat(limit=lambda method, _: next(refusals, None) if method == "chat.postMessage" else None) as (
-        slack,
-        found,
-        called,
-    ):
+async def test_post_does_not_wait_for_a_rate_limit() -> None:
+    """Whoever posts may lose the right to while waiting: the limit is told, and nothing sent until it ends."""
+    refusals = iter([20.0])
+    clock = ManualClock()
+    limit = lambda method, _: next(refusals, None) if method == "chat.postMessage" else None  # noqa: E731 - one line
+    async with chat(limit=limit, clock=clock) as (slack, found, called):
+        with pytest.raises(ChatBusyError) as caught:
+            await slack.post(RUN, CARD, thread=None, progress={})
+        assert caught.value.retry_after == 20
+        with pytest.raises(ChatBusyError):
+            await slack.post(RUN, CARD, thread=None, progress={})
+        assert called.count("chat.postMessage") == 1
+        clock.advance(20)
         await slack.post(RUN, CARD, thread=None, progress={})
         assert len(await found.client(USERS[ONCALL]).messages(OPS)) == 1
-    assert called.count("chat.postMessage") == 2
+
+
+async def test_plain_words_are_posted_in_place_of_a_message() -> None:
+    """What the chat did not take with its blocks is posted as words alone, and is found again by its mark."""
+    async with chat() as (slack, found, _):
+        ref = await slack.post(
+            RUN, CARD, thread=None, progress={}, plain="Rollback rb-0001 of <!channel> CHG0012345"
+        )
+        (message,) = await found.client(USERS[ONCALL]).messages(OPS)
+        assert message["text"] == "Rollback rb-0001 of &lt;!channel&gt; CHG0012345"
+        assert not message.get("blocks")
+        assert await slack.find(RUN, CARD, thread=None) == ref
+
+
+async def test_message_is_withdrawn_once_and_its_absence_is_harmless() -> None:
+    """A message that another process posted as well is deleted; to withdraw it again changes nothing."""
+    async with chat() as (slack, found, _):
+        ref = await slack.post(RUN, CARD, thread=None, progress={})
+        await slack.withdraw(ref)
+        await slack.withdraw(ref)
+        assert await found.client(USERS[ONCALL]).messages(OPS) == []
 
 
 async def test_edit_of_a_deleted_message_says_so() -> None:

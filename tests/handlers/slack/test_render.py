@@ -237,10 +237,14 @@ def test_card_ends_with_what_was_reached() -> None:
     assert "Restored" not in aborted
 
 
+STEERED = {"executing", "failed_attempt", "held", "resumed", "verifying"}
+
+
 @pytest.mark.parametrize("name", [name for name in SMALL_RUNS if name != "awaiting_authority"])
 def test_only_a_waiting_card_can_be_approved(name: str) -> None:
-    """In every other state the card has no button that decides anything."""
-    assert buttons(render.card(SMALL_RUNS[name], POLICY, {}).blocks) == [ids.VIEW_PLAN]
+    """In every other state the card steers what runs and shows the plan, and has nothing to approve."""
+    controls = [ids.say(verb) for verb in ("hold", "extend", "handover", "abort")] if name in STEERED else []
+    assert buttons(render.card(SMALL_RUNS[name], POLICY, {}).blocks) == [*controls, ids.VIEW_PLAN]
 
 
 def test_standard_message_is_its_lines_to_the_letter() -> None:
