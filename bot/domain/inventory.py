@@ -351,6 +351,51 @@ class Cache(TargetBase):
     keys: str = Field(min_length=1, max_length=200)
 
 
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+"""The name of an environment variable."""
+
+InRepository = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./@+-]{1,240}$")]
+"""A path within a repository."""
+
+
+class TerraformStack(TargetBase):
+    """A root module of Terraform or OpenTofu, with the state that belongs to it.
+
+    Attributes:
+        repository: A git repository on the worker's machine that has the earlier commits; only read.
+        path: The root module's folder in it.
+        refs: Patterns of branches and tags (``main``, ``v*``); a step's commit must be in one of them. Empty: any
+            commit of the repository.
+        binary: The program: a name on PATH, or a path.
+        folder: The bot's own folder on the worker's machine: the code of a run while it runs, and the states that
+            are kept. Nobody else may read it.
+        backend: Settings of the backend, as ``init -backend-config`` takes them; nothing secret.
+        workspace: The workspace.
+        var_files: Files with values of variables, relative to `path`, as they were at the step's commit.
+        env: Environment variables with credentials, by reference.
+        plugin_cache: A folder with providers that were downloaded before.
+    """
+
+    kind: Literal["terraform_stack"] = "terraform_stack"
+    repository: str = Field(pattern=r"^/")
+    path: InRepository = "."
+    refs: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_./*?@+-]{1,200}$")], ...] = ()
+    binary: str = Field(default="terraform", pattern=r"^[A-Za-z0-9_./+-]+$")
+    folder: str = Field(pattern=r"^/")
+    backend: dict[Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.]*$")], str] = Field(default_factory=dict)
+    workspace: str = Field(default="default", pattern=r"^[A-Za-z0-9_.-]{1,90}$")
+    var_files: tuple[InRepository, ...] = ()
+    env: dict[EnvName, SecretRef] = Field(default_factory=dict)
+    plugin_cache: str | None = Field(default=None, pattern=r"^/")
+
+    @model_validator(mode="after")
+    def _inside(self) -> TerraformStack:
+        for text in (self.path, *self.var_files):
+            if PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts:
+                raise ValueError(f"{text} must lie within the repository: a relative path without ..")
+        return self
+
+
 Target = (
     ServerGroup
     | Database
@@ -361,6 +406,7 @@ Target = (
     | LoadBalancer
     | Downstream
     | Cache
+    | TerraformStack
 )
 MetricsTarget = MetricsPage | PrometheusQueries
 
@@ -378,6 +424,7 @@ class Inventory(Model):
     load_balancers: dict[Name, LoadBalancer] = Field(default_factory=dict)
     caches: dict[Name, Cache] = Field(default_factory=dict, exclude_if=_unused)
     downstreams: dict[Name, Downstream] = Field(default_factory=dict, exclude_if=_unused)
+    stacks: dict[Name, TerraformStack] = Field(default_factory=dict, exclude_if=_unused)
 
     @model_validator(mode="after")
     def _unique(self) -> Inventory:
@@ -404,6 +451,7 @@ class Inventory(Model):
         yield from self.load_balancers.items()
         yield from self.caches.items()
         yield from self.downstreams.items()
+        yield from self.stacks.items()
 
     def find(self, name: str) -> Target | None:
         """Return the target of that name, or None."""
@@ -428,6 +476,7 @@ class Inventory(Model):
             load_balancers={name: target for name, target in self.load_balancers.items() if name in wanted},
             caches={name: target for name, target in self.caches.items() if name in wanted},
             downstreams={name: target for name, target in self.downstreams.items() if name in wanted},
+            stacks={name: target for name, target in self.stacks.items() if name in wanted},
         )
 
     def digest(self) -> str:

@@ -19,6 +19,7 @@ from bot.domain.inventory import (
     PrometheusQueries,
     ServerGroup,
     Target,
+    TerraformStack,
 )
 from bot.domain.plan import Backup, BackupKind, Plan, RowsWritten, Step
 from bot.domain.times import format_duration
@@ -56,6 +57,7 @@ _TARGET_OF: dict[str, tuple[type[Target], ...]] = {
     "balancer": (MetricsPage, PrometheusQueries),
     "downstream": (Downstream,),
     "cache": (Cache,),
+    "terraform": (TerraformStack,),
     "kubernetes": (Cluster,),
     "gitops": (Cluster,),
     "mesh": (Cluster,),

@@ -11,7 +11,7 @@ from typing import Final
 
 SAYINGS: Final = (
     *("hold", "resume", "abort", "retry", "done", "skip", "remedy"),
-    *("extend", "continue", "handover", "confirm", "unblock"),
+    *("extend", "continue", "handover", "confirm", "incident", "unblock"),
 )
 """What one can say to a rollback that runs."""
 
@@ -27,6 +27,7 @@ EXAMPLES: Final = {
     "continue": "continue rb-0001 ten more minutes are enough",
     "handover": "handover rb-0001 @name end of my shift",
     "confirm": "confirm rb-0001 the orders are in the queue",
+    "incident": "incident rb-0001 the card scheme is down, not our release",
     "unblock": "unblock rb-0001 v2.4.1 has the fix",
 }
 """How each is written, to be typed behind the command."""

@@ -32,7 +32,7 @@ def refuse_what_cannot_be(run: Run, verb: str) -> None:
         raise RefusedError(words, untouched="Nothing was changed.", resolution=instead)
 
 
-def what_next(run: Run, verb: str) -> str:
+def what_next(run: Run, verb: str) -> str:  # noqa: C901 - one case a word
     """Return what happens now that the word is in the journal, and what can be said next.
 
     Args:
@@ -59,6 +59,8 @@ def what_next(run: Run, verb: str) -> str:
             return f"{handed.to_name} leads {run.id} from now on, and is told so in the thread."
         case "confirm":
             return f"{run.id}: the loss is confirmed, and the rollback begins now. Its card shows every step."
+        case "incident":
+            return f"{run.id}: an incident is opened for the actual cause, and its number is told in the thread."
         case _:
             return f"{run.id} no longer blocks deployments of {run.plan.service}."
 
@@ -99,6 +101,7 @@ _DOES: Final = {
     "remedy": "remedy",
     "continue": "go on with",
     "handover": "hand over",
+    "incident": "report for",
 }
 
 

@@ -89,6 +89,8 @@ async def say(  # noqa: C901 - one case a verb
             return await service.hand_over(rollback_id, actor, to=word.person, reason=reason)
         case "confirm":
             return await service.confirm_loss(rollback_id, actor, version=word.version, reason=reason)
+        case "incident":
+            return await service.report_cause(rollback_id, actor, reason=reason)
         case "unblock":
             return await service.lift(rollback_id, actor, reason=reason)
         case _:

@@ -51,7 +51,7 @@ def said(run: Run, kind: str) -> list[Announcement]:
         (stories.cause_filed(NOW), "Incident INC0056790 is open for the actual cause: the card scheme is down"),
         (stories.deployments_released(NOW), "J. Smith lifted the hold on deployments of payments. v2.4.1 is ready"),
     ],
-    ids=lambda value: value.kind if isinstance(value, events.Event) else "",
+    ids=lambda value: type(value).__name__ if isinstance(value, events.Event) else "",
 )
 def test_words_of_people(event: AnyEvent, words: str) -> None:
     """What a person says to a rollback stands in its thread, with the name and the reason."""
@@ -161,9 +161,9 @@ def test_abort_without_a_survey() -> None:
 
 
 def test_complete_says_that_deployments_are_blocked() -> None:
-    """With COMPLETE comes the notice, with its button, that deployments are blocked; old rollbacks block nothing."""
+    """With COMPLETE comes the notice that deployments are blocked; old rollbacks block nothing."""
     assert said(run_in(State.CLOSED), "completed-deployments") == []
-    history = tuple(
+    history: tuple[AnyEvent, ...] = tuple(
         event.model_copy(update={"blocks": True}) if isinstance(event, events.ExecutionBegan) else event
         for event in run_in(State.CLOSED).history
     )

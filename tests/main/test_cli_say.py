@@ -138,7 +138,7 @@ def test_hold_and_resume(site: Site) -> None:
     """A word typed in a shell is recorded in the name of the token's person, with the reason."""
     rollback_id = site.rollback()
     site.act_as(plans.ON_CALL)
-    assert "hold is on record" in run("hold", rollback_id, "look", "at", "the", "replica").output
+    assert f"{rollback_id} is on hold" in run("hold", rollback_id, "look", "at", "the", "replica").output
     asked: Any = site.load(rollback_id).pause
     assert (asked.who, asked.why) == (plans.ON_CALL, "look at the replica")
     assert run("resume", "fine").exit_code == 0
@@ -147,7 +147,7 @@ def test_hold_and_resume(site: Site) -> None:
 
 def test_the_rules_are_those_of_the_chat(site: Site) -> None:
     """Whoever holds no role is refused in the same words as in the chat, and an abort asks twice where it must."""
-    rollback_id = site.rollback(stories.started(stories.at("15:50"), "swap"))
+    rollback_id = site.rollback(stories.started(plans.at("15:50"), "swap"))
     site.act_as(plans.STRANGER)
     assert "You hold no role here" in refused(run("hold", rollback_id, "why", "not"))
     site.act_as(plans.ON_CALL)
@@ -178,7 +178,7 @@ def test_hand_over(site: Site) -> None:
     ("history", "code", "words"),
     [
         ((), 0, "Nothing blocks deployments of payments"),
-        ((stories.began(stories.at("15:47"), blocks=True),), 10, "Deployments of payments are blocked"),
+        ((stories.began(plans.at("15:47"), blocks=True),), 10, "Deployments of payments are blocked"),
     ],
 )
 def test_pipelines_ask(site: Site, history: tuple[events.AnyEvent, ...], code: int, words: str) -> None:

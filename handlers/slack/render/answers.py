@@ -123,6 +123,7 @@ _SAID: Final = (
     ("continue rb-0001 why", "go on beyond the window"),
     ("handover rb-0001 @name why", "let another person lead"),
     ("confirm rb-0001 why", "confirm, as a second person, that data are lost"),
+    ("incident rb-0001 why", "errors have another cause: open an incident for it"),
     ("unblock rb-0001 why", "let deployments of the service through again"),
 )
 

@@ -48,6 +48,11 @@ _SAYINGS: Final = {
         "Confirm the loss",
         "The rollback begins as soon as you confirm. These data will be gone for the service:",
     ),
+    "incident": (
+        "Report another cause",
+        "Open incident",
+        "The deployment was not the cause: the actual one gets an incident of its own. The rollback goes on.",
+    ),
     "unblock": ("Lift the hold", "Lift", "Deployments of the service are possible again."),
 }
 FORMS: Final = frozenset(_SAYINGS)

@@ -56,6 +56,10 @@ def buttons(run: Run, step_id: str) -> list[Block]:
         kit.button(label, action_id, value, style=style)
         for action_id, (label, style) in zip(ids.DECIDE, _LABELS, strict=True)
     ]
+    if run.plan.step(step_id).reads_only and run.last(events.CauseReported) is None:
+        # A probe that stays red after everything went back: the deployment may not have been the cause.
+        other = ButtonValue(id=run.id, v=run.state_seq, step=step_id).text()
+        made.append(kit.button("Another cause: open incident", ids.say("incident"), other))
     return [kit.actions(*made)]
 
 

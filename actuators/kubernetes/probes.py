@@ -1,0 +1,107 @@
+"""kubernetes.verify, kubernetes.history, kubernetes.pods: they only read."""
+
+from __future__ import annotations
+
+from actuators.kubernetes import images
+from actuators.kubernetes.access import Need, verify
+from actuators.kubernetes.connection import opened
+from actuators.kubernetes.owner_checks import unreadable
+from actuators.kubernetes.particulars import particulars
+from actuators.kubernetes.pods import Pod
+from actuators.kubernetes.remedies import diagnoses
+from actuators.kubernetes.resources import CONTROLLER_REVISION, POD, REPLICA_SET, WORKLOADS
+from actuators.kubernetes.steps import History, Pods, Verify, WorkloadStep
+from actuators.kubernetes.waiting import Goal, until_reached
+from actuators.kubernetes.workload import Workload, images_of, look
+from actuators.probes import LeavesNothing
+from bot.domain.actuation import Check, Context, Fault, Outcome, Remedy, Verdict
+from bot.domain.errors import ActuatorError
+from bot.domain.times import utc_minute
+
+
+class _WorkloadProbe(LeavesNothing):
+    """What the probes share: the right to look."""
+
+    async def check(self, step: WorkloadStep, context: Context) -> tuple[Check, ...]:
+        """Verify that the workload can be read."""
+        kind, _, name = step.workload.partition("/")
+        revisions = REPLICA_SET if kind == "deployment" else CONTROLLER_REVISION
+        own = [Need(verb, WORKLOADS[kind], name) for verb in ("get", "list", "watch")]
+        needs = [*own, *(Need(verb, each) for each in (revisions, POD) for verb in ("list", "watch"))]
+        try:
+            async with opened(step, context) as api:
+                access = await verify(api, needs, subject=f"Access to {step.workload}")
+                if access.verdict is Verdict.OK:
+                    await look(api, step.workload)
+                return (access,)
+        except ActuatorError as error:
+            return (unreadable(step.workload, error),)
+
+
+class VerifyActuator(_WorkloadProbe):
+    """Waits until the rollout is complete and every pod runs the images."""
+
+    async def apply(self, step: Verify, context: Context) -> Outcome:
+        """Look until it is so; pods that are leaving count until they have left."""
+
+        def wanted(_: Workload, pod: Pod) -> bool:
+            return all(
+                images.runs(image, reference=pod.images.get(name, ""), image_id=pod.image_ids.get(name, ""))
+                for name, image in step.images.items()
+            )
+
+        def holds(workload: Workload) -> bool:
+            return all(wanted(workload, pod) for pod in workload.pods)
+
+        def label(workload: Workload) -> str:
+            return images.label(next(iter(step.images.values()))) if step.images else workload.version
+
+        goal = Goal(holds=holds, wanted=wanted, label=label, pinned=False)
+        async with opened(step, context) as api:
+            before = await look(api, step.workload)
+            found = await until_reached(api, context, goal, before=before, seconds=step.within.total_seconds())
+        running = sorted({image for pod in found.pods for image in pod.images.values()})
+        facts = {"version": found.version, "images": running, "pods": len(found.pods)}
+        return Outcome(f"{step.workload}: {goal.tally(found)}, {', '.join(running)}", facts)
+
+    async def remedies(self, step: Verify, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Offer to show how the workload stands."""
+        del fault, context
+        return tuple(diagnoses(step))
+
+
+class HistoryActuator(_WorkloadProbe):
+    """Shows the history."""
+
+    async def apply(self, step: History, context: Context) -> Outcome:
+        """Read the revisions and how many are kept."""
+        async with opened(step, context) as api:
+            workload = await look(api, step.workload)
+        current = workload.current()
+        lines = [
+            f"{revision.number}{'*' if revision == current else ''}  {utc_minute(revision.created)}  "
+            f"{', '.join(images_of(revision.template).values())}  {revision.cause or '(no change cause)'}"
+            + (f"  before: {', '.join(map(str, revision.earlier))}" if revision.earlier else "")
+            for revision in workload.revisions
+        ]
+        numbers = [revision.number for revision in workload.revisions]
+        words = (
+            f"{step.workload} holds revision{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers)) or 'none'}; "
+            f"revisionHistoryLimit is {workload.limit}"
+        )
+        facts = {"revisions": numbers, "revision_history_limit": workload.limit}
+        return Outcome(words, facts, "\n".join(lines))
+
+
+class PodsActuator(_WorkloadProbe):
+    """Shows the pods."""
+
+    async def apply(self, step: Pods, context: Context) -> Outcome:
+        """Read the pods, their events and the end of a crashed container's log."""
+        async with opened(step, context) as api:
+            workload = await look(api, step.workload)
+            output = await particulars(api, workload)
+        ready = sum(pod.ready and not pod.leaving for pod in workload.pods)
+        advice = list(dict.fromkeys(pod.advice for pod in workload.pods if pod.advice and not pod.ready))
+        words = f"{ready} of {workload.total} pods of {step.workload} are ready"
+        return Outcome(". ".join([words, *advice]), {"ready": ready, "total": workload.total}, output)
