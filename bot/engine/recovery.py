@@ -11,6 +11,7 @@ from bot.engine.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 _AGAIN_AFTER = 5.0
+_LONGEST_WAIT = 60.0
 
 
 class Sweep:
@@ -39,7 +40,7 @@ class Sweep:
         self._dead = dead
         self._clock = clock
         self._settings = settings
-        self._queued: dict[str, float] = {}
+        self._queued: dict[str, tuple[float, float]] = {}
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -60,16 +61,19 @@ class Sweep:
             await self._runs.bury(dead)
         due = await self._runs.due()
         now = self._clock.monotonic()
-        # A job that is queued already is not queued again every second while all workers are busy. What is not due
-        # any more was taken: when it is due again its worker died, and nobody waits.
-        self._queued = {
-            key: at for key, _ in due if now - (at := self._queued.get(key, float("-inf"))) < _AGAIN_AFTER
-        }
+        # A job that is queued already is not queued again every second while all workers are busy, and more and more
+        # rarely where no worker serves the zone. What is not due any more was taken: when it is due again its worker
+        # died, and nobody waits.
+        self._queued = {key: self._queued[key] for key, _ in due if key in self._queued}
         return tuple([rollback_id for rollback_id, zone in due if await self._queue(rollback_id, zone, now)])
 
     async def _queue(self, rollback_id: str, zone: str, now: float) -> bool:
-        if rollback_id in self._queued:
+        before = self._queued.get(rollback_id)
+        if before and now - before[0] < before[1]:
             return False
+        if before:
+            _log.warning("%s still waits for a worker of zone %s; does one run there?", rollback_id, zone)
         await self._carrier.defer(rollback_id, zone)
-        self._queued[rollback_id] = now
+        wait = min(2 * before[1], _LONGEST_WAIT) if before else _AGAIN_AFTER
+        self._queued[rollback_id] = (now, wait)
         return True

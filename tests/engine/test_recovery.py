@@ -9,13 +9,17 @@ from tests.support.wires import Wire, no_trouble, outage
 
 
 async def test_a_lost_job_is_replaced(lab: Lab) -> None:
-    """A rollback whose job was lost is queued again, once in five seconds while nobody takes it."""
+    """A rollback whose job was lost is queued again, more and more rarely while nobody takes it."""
     run = await lab.requested()
     lab.jobs.queued.clear()
     sweep = lab.sweep()
     assert await sweep.once() == (run.id,)
     assert lab.jobs.queued == [(run.id, "default")]
     await lab.clock.advance(4.9)
+    assert await sweep.once() == ()
+    await lab.clock.advance(0.1)
+    assert await sweep.once() == (run.id,)
+    await lab.clock.advance(9.9)
     assert await sweep.once() == ()
     await lab.clock.advance(0.1)
     assert await sweep.once() == (run.id,)
