@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -37,9 +37,16 @@ test: check ## Everything above, then the tests with coverage
 bench: $(STAMP) ## Measure, side by side with the plain tools
 	$(BIN)/python -m tests.bench
 
+chaos: $(STAMP) ## Five workers under kill -9, freezes and store crashes for five minutes; ARGS="--seed 2"
+	$(BIN)/python -m tests.chaos $(ARGS)
+
 lock: $(STAMP) ## Resolve the dependencies anew and lock them with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --constraint requirements.lock --output-file deploy/build.lock deploy/build.in
 
 clean: ## Remove what was installed and built; the demo's evidence stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -128,7 +128,7 @@ class _Round:
         self._news = asyncio.Event()
         self._busy: set[str] = set()
         self._timers: dict[str, tuple[float, asyncio.Task[None]]] = {}
-        self._failures: dict[str, int] = {}
+        self._failures: dict[str, tuple[int, int]] = {}
 
     def touch(self, rollback_id: str) -> None:
         """Look at a rollback, or at all, as soon as possible."""
@@ -194,9 +194,11 @@ class _Round:
             self._news.set()
 
     def _backoff(self, rollback_id: str) -> float:
-        """Return how long to leave the chat alone: the longer the more often it failed."""
-        failures = self._failures.get(rollback_id, 0)
-        self._failures[rollback_id] = failures + 1
+        """Return how long to leave the chat alone: the longer the more often it failed and took nothing else."""
+        posted, failures = self._failures.get(rollback_id, (0, 0))
+        if posted != self._speech.posted:
+            failures = 0
+        self._failures[rollback_id] = (self._speech.posted, failures + 1)
         return float(min(RETRY * 2**failures, _LONGEST_RETRY))
 
     def _later(self, group: asyncio.TaskGroup, rollback_id: str, pause: float) -> None:

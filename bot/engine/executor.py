@@ -29,10 +29,12 @@ class Executor:
 
     Args:
         world: What it works with.
+        stop: Once it is set, running steps may end, nothing new is begun, and the lease is given back.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, stop: asyncio.Event | None = None) -> None:
         self._world = world
+        self._stop = stop or asyncio.Event()
 
     async def advance(self, rollback_id: str) -> None:
         """Advance a rollback as far as it goes without a person. Called twice, the second call returns at once.
@@ -59,16 +61,17 @@ class Executor:
 
     async def _advance(self, hold: Hold) -> None:
         try:
-            await _Drive(self._world, hold).to_rest()
+            await _Drive(self._world, hold, stop=self._stop).to_rest()
         except* LeaseLostError as lost:
             reason = outside.leaves(lost)[0]
             _log.warning("%s: the lease is lost, everything was stopped: %s", hold.run.id, reason)
 
 
 class _Drive:
-    def __init__(self, world: World, hold: Hold) -> None:
+    def __init__(self, world: World, hold: Hold, *, stop: asyncio.Event) -> None:
         self._world = world
         self._hold = hold
+        self._stop = stop
         self._running: set[str] = set()
         self._paces: forecast.Paces | None = None
         self._closing = Closing(hold, books=world.books, clock=world.clock, settings=world.settings)
@@ -94,6 +97,8 @@ class _Drive:
         hold.news.clear()
         run = hold.run
         action = execution.next_action(run, await self._view(run))
+        if self._stop.is_set():
+            return await self._leave()
         match action:
             case actions.Done():
                 return await self._rest(run)
@@ -122,6 +127,14 @@ class _Drive:
                 fact = facts.fact_of(action, run, at=self._world.clock.now(), who=self._world.settings.owner)
                 await hold.write(fact, still=unchanged(run))
         return False
+
+    async def _leave(self) -> bool:
+        """Let what runs come to its end, then leave the rollback to another worker."""
+        if self._running or self._closing.opening:
+            await self._hold.news.wait()
+            return False
+        await self._hold.abandon()
+        return True
 
     async def _view(self, run: Run) -> actions.View:
         under_way = run.state in (State.EXECUTING, State.HELD, State.VERIFYING)

@@ -32,12 +32,16 @@ class Poster:
         means: What it works with.
         podium: The floor.
         editor: Is told what was posted just now.
+
+    Attributes:
+        posted: How many messages the chat has taken.
     """
 
     def __init__(self, means: Means, podium: Podium, editor: Editor) -> None:
         self._means = means
         self._podium = podium
         self._editor = editor
+        self.posted = 0
 
     async def ensure(self, scene: Scene, announcement: Announcement) -> float | None:
         """Post the message, unless it is there or was given up.
@@ -126,6 +130,7 @@ class Poster:
         ref = await self._means.chat.post(
             run, announcement, thread=_thread(scene, announcement), progress=scene.progress, plain=words
         )
+        self.posted += 1
         if shown:
             self._editor.note(run.id, key)
         counts = await ledger.posted(run.id, key, ref, shown=shown)

@@ -61,9 +61,9 @@ class Sweep:
             await self._runs.bury(dead)
         due = await self._runs.due()
         now = self._clock.monotonic()
-        # A job that is queued already is not queued again every second while all workers are busy, and more and more
-        # rarely where no worker serves the zone. What is not due any more was taken: when it is due again its worker
-        # died, and nobody waits.
+        # A job that is queued already is not queued again every second while all workers are busy, and more and
+        # more rarely where no worker serves the zone. What is not due any more was taken: when it is due again its
+        # worker died, and nobody waits.
         self._queued = {key: self._queued[key] for key, _ in due if key in self._queued}
         return tuple([rollback_id for rollback_id, zone in due if await self._queue(rollback_id, zone, now)])
 

@@ -40,6 +40,11 @@ class Speech:
         self._poster = Poster(means, podium, self._editor)
         self._reading = asyncio.Semaphore(_READERS)
 
+    @property
+    def posted(self) -> int:
+        """How many messages the chat has taken."""
+        return self._poster.posted
+
     async def unsaid(self) -> tuple[str, ...]:
         """Return the rollbacks about which something may have to be said."""
         return await self._means.ledger.unsaid(audience=self._audience)

@@ -75,7 +75,7 @@ def _command(verb: str) -> Callable[..., None]:
 async def _say(verb: str, words: list[str], *, person: str = "") -> None:
     from bot.engine.service import Actor  # noqa: PLC0415 - `rollback --help` must not load every library
     from bot.main import acting, commanding  # noqa: PLC0415 - see above
-    from handlers.slack import commands, saying  # noqa: PLC0415 - see above
+    from handlers.slack import commands, outlook, saying  # noqa: PLC0415 - see above
 
     settings, clock = Settings(), SystemClock()
     said = commands.parse(" ".join((verb, *words)))
@@ -86,7 +86,7 @@ async def _say(verb: str, words: list[str], *, person: str = "") -> None:
         async with commanding.opened_store(settings, clock) as database:
             user = await acting.acting_user(settings, acting.tokens(database))
         run = await saying.typed(service, Actor(user), said)
-    _out.print(f"[bold green]✓[/] {escape(run.id)}: noted, {escape(verb)} is on record.", highlight=False)
+    _out.print(f"[bold green]✓[/] {escape(outlook.what_next(run, verb))}", highlight=False, soft_wrap=True)
 
 
 async def _check(services: list[str]) -> int:

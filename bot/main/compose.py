@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 import actuators.balancer
 import actuators.cache
 import actuators.config
@@ -18,8 +20,10 @@ import actuators.http
 import actuators.kubernetes
 import actuators.mesh
 import actuators.metrics
+import actuators.network
 import actuators.postgres
 import actuators.servers
+import actuators.terraform
 from bot.domain.actuation import Registry
 from bot.domain.authority import Policy
 from bot.domain.inventory import Inventory, MetricsTarget
@@ -37,6 +41,7 @@ from bot.main.health import Health, StorePulse
 from bot.main.listening import listening
 from bot.main.settings import Settings
 from bot.main.store import Store, open_store
+from handlers import hooks
 from storage import plans
 from storage.carrier import ProcrastinateCarrier, make_app, run_worker
 from storage.database import Database
@@ -118,6 +123,8 @@ def build_registry(source: actuators.metrics.MetricsSource) -> Registry:
         *actuators.downstream.register(),
         *actuators.kubernetes.register(),
         *actuators.mesh.register(),
+        *actuators.terraform.register(),
+        *actuators.network.register(),
     )
 
 
@@ -151,6 +158,10 @@ async def serve(
         await upgrade(store.url)
         core = await stack.enter_async_context(_core(settings, site, store, clock=clock, amend=amend))
         talk = await stack.enter_async_context(_talk(core, stop=stop)) if settings.role.talks else None
+        if talk is not None and settings.hooks_port is not None and settings.hooks_token is not None:
+            asked = web.Application()
+            asked.add_routes(hooks.routes(talk.service, token=settings.hooks_token.get_secret_value()))
+            await stack.enter_async_context(listening(asked, settings.hooks_host, settings.hooks_port))
         await _run(core, site, store, talk, health=health, stop=stop, ready=ready)
 
 
@@ -264,7 +275,8 @@ async def _work(core: Core, *, stop: asyncio.Event) -> None:
             metrics=core.source, history=SqlHistory(core.database), policy=core.policy,
             books=Books(core.register), board=core.board, carrier=core.carrier, clock=core.clock,
             settings=core.engine,
-        )
+        ),
+        stop=stop,
     )  # fmt: skip
     await run_worker(
         core.jobs,

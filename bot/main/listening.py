@@ -26,8 +26,8 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
             raise RollbackError(
                 f"The bot cannot listen on {host}:{port}: {error.strerror}.",
                 untouched="Nothing was started.",
-                resolution="End whoever holds the port, or set ROLLBACK_CONSOLE_PORT, ROLLBACK_HTTP_PORT or "
-                "ROLLBACK_HEALTH_PORT.",
+                resolution="End whoever holds the port, or set ROLLBACK_CONSOLE_PORT, ROLLBACK_HTTP_PORT, "
+                "ROLLBACK_HEALTH_PORT or ROLLBACK_HOOKS_PORT.",
             ) from error
         yield
     finally:

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
 
     Attributes:
         role: What this process does: ``bot`` speaks with people, ``worker`` acts on targets, ``all`` does both.
+        hooks_host: Where pipelines ask whether a service may be deployed.
+        hooks_port: Its port; without it nobody can ask over HTTP.
+        hooks_token: The secret that the pipelines send as a bearer token.
         zone: The network zone whose targets this process can reach.
         instance: Name of this process's place, e.g. its pod: the same after a restart, never used by two processes
             at once. With it a restarted container knows its predecessor for dead and goes on without waiting.
@@ -114,6 +117,9 @@ class Settings(BaseSettings):
     console_port: int = Field(default=8090, ge=0, le=65535)
     health_host: str = "127.0.0.1"
     health_port: int | None = Field(default=None, ge=1, le=65535)
+    hooks_host: str = "127.0.0.1"
+    hooks_port: int | None = Field(default=None, ge=1, le=65535)
+    hooks_token: SecretStr | None = None
     workers: int = Field(default=8, ge=1, le=200)
     lease: Duration = parse_duration("12s")
     renew: Duration = parse_duration("1s")
@@ -146,6 +152,8 @@ class Settings(BaseSettings):
                 f"ROLLBACK_ROLE is {self.role.value}, but ROLLBACK_DATABASE_URL is not given: bots and workers "
                 "meet in a PostgreSQL of their own, and the embedded one is for a single process"
             )
+        if self.hooks_port is not None and not (self.hooks_token and self.hooks_token.get_secret_value()):
+            raise ValueError("ROLLBACK_HOOKS_PORT is given, but not ROLLBACK_HOOKS_TOKEN: anybody could ask")
         if 3 * self.renew > self.lease:
             raise ValueError(
                 "ROLLBACK_LEASE must be at least three times ROLLBACK_RENEW, so that renewals may fail"

@@ -231,6 +231,7 @@ def test_doctor_without_configuration_names_what_would_be_used(folder: Path) -> 
     """With nothing configured nothing is broken: the doctor shows the defaults and what is missing, exit code 0."""
     shown = run("doctor", cwd=folder)
     assert shown.returncode == 0, shown.stdout
+    assert "│ default │ bot and worker in one process, zone default, no probes" in row(shown.stdout, "role")
     assert "│ default │ embedded PostgreSQL" in row(shown.stdout, "store")
     assert "│ default │" in row(shown.stdout, "chat")
     assert "│ missing │ inventory.yaml does not exist │ Write it, see docs/inventory.md." in row(
@@ -267,6 +268,17 @@ def test_doctor_reads_inventory_policy_and_credentials(folder: Path) -> None:
     assert "│ ok │ 2 targets in inventory.yaml" in row(with_it.stdout, "inventory")
     assert "│ ok │ 0 plans in plans" in row(with_it.stdout, "plans")
     assert "hunter2" not in with_it.stdout + with_it.stderr
+
+
+def test_role_of_its_own_needs_a_store_of_its_own(folder: Path) -> None:
+    """A worker without a store's address is refused in words and leaves nothing behind; the option wins."""
+    shown = run("serve", "--role", "worker", "--zone", "dmz", cwd=folder, ROLLBACK_ROLE="bot")
+    assert shown.returncode == 1
+    said = " ".join(shown.stderr.split())
+    assert "ROLLBACK_ROLE is worker, but ROLLBACK_DATABASE_URL is not given: bots and workers meet in" in said
+    assert "Traceback" not in shown.stderr
+    assert not (folder / "data").exists()
+    assert run("serve", "--role", "wroker", cwd=folder).returncode == 2
 
 
 def test_settings_that_contradict_each_other_are_told_in_words(folder: Path) -> None:
@@ -357,7 +369,7 @@ def test_plan_check_tells_every_fault_of_every_plan(shop: Path) -> None:
     assert "✓ CHG0012345.yaml" in shown.stdout
     at = {name: 1 + text[: text.index(name)].count("\n") for name in ("titel:", "target: webb")}
     for line in (
-        f"CHG0012346.yaml:{at['titel:']}:1 titel: unknown field 'titel' — known: communication, review_after_days",
+        f"CHG0012346.yaml:{at['titel:']}:1 titel: unknown field 'titel' — known: communication, ",
         f"CHG0012346.yaml:{at['target: webb']}:",
         "target 'webb' is not in the inventory — did you mean 'web'?",
         "communication: one of the five parts that every plan must have is missing",

@@ -316,3 +316,25 @@ async def test_a_decision_about_the_step_wins(lab: Lab) -> None:
     assert run.state is State.CLOSED
     assert run.status("start").state is StepState.SKIPPED
     assert lab.estate.count("apply start") == 0
+
+
+async def test_a_stopping_worker_leaves_after_its_step(lab: Lab) -> None:
+    """A worker that is to stop lets the running step end, begins no other, and another one goes on at once."""
+    plan = plans.plan_of([[plans.act("stop")], [plans.act("start")]], verification=[plans.probe("health")])
+    stop, go = asyncio.Event(), asyncio.Event()
+
+    async def waits(act: Act) -> Outcome:
+        await go.wait()
+        return await works(act)
+
+    lab.estate.script("stop", waits)
+    run = await lab.approved(plan)
+    async with meanwhile(lab.worker(stop=stop).advance(run)):
+        await until(lambda: "stop" in lab.estate.acting)
+        stop.set()
+        go.set()
+    run = await lab.runs.load(run.id)
+    assert (run.status("stop").state, run.status("start").state) == (StepState.DONE, StepState.PENDING)
+    assert await lab.runs.due() == ((run.id, "default"),)
+    assert (await lab.after(run, lab.worker("worker-2"))).state is State.CLOSED
+    assert lab.estate.effects == {"stop": 1, "start": 1, "health": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from typing import Any
 
 from sqlalchemy import text
 
+from bot.domain import ports
 from bot.domain.authority import Policy
 from bot.domain.events import Choice
 from bot.domain.inventory import Inventory
 from bot.domain.lifecycle import State
 from bot.domain.plan import Plan
 from bot.domain.run import Run
-from bot.engine.announcer import Announcer
+from bot.engine.announcer import Means
 from bot.engine.books import Books
 from bot.engine.executor import Executor, World
 from bot.engine.journal import Hold
@@ -30,8 +32,10 @@ from storage.messages import SqlLedger
 from storage.progress import SqlProgressBoard
 from storage.register import SqlRegister
 from storage.runs import SqlRuns
+from storage.speaker import SqlFloor
 from tests.support import plans
 from tests.support.fakes import Channel, Estate, Gauge, Jobs, ManualClock, Shelf, registry
+from tests.support.voices import Voice
 from tests.support.wires import Register, Wire
 
 
@@ -61,6 +65,8 @@ class Lab:
         self.runs = SqlRuns(database, plan_model=plans.MODEL, clock=self.clock)
         self.audit = SqlAudit(database)
         self.ledger = SqlLedger(database)
+        # Tests let an hour pass at once; nobody could keep the floor meanwhile.
+        self.floor = SqlFloor(database, lease=timedelta(days=1))
         self.board = SqlProgressBoard(database)
         self.register = Register(SqlRegister(database))
         self.estate = Estate()
@@ -94,13 +100,19 @@ class Lab:
         return EngineSettings(owner=owner, **changes)
 
     def worker(
-        self, name: str = "worker-1", *, passing: Callable[[str], None] | None = None, **changes: Any
+        self,
+        name: str = "worker-1",
+        *,
+        passing: Callable[[str], None] | None = None,
+        stop: asyncio.Event | None = None,
+        **changes: Any,
     ) -> Worker:
         """Start a worker.
 
         Args:
             name: Its name for leases.
             passing: Asked at each call of an actuator; may kill the worker.
+            stop: Once it is set, the worker leaves when its steps have ended.
             changes: Settings.
         """
         wire = Wire(self.runs)
@@ -124,19 +136,30 @@ class Lab:
             clock=self.clock,
             settings=self.settings(name, **changes),
         )
-        return Worker(wire, Executor(world), world)
+        return Worker(wire, Executor(world, stop=stop), world)
 
-    def announcer(self, wire: Wire | None = None, **changes: timedelta) -> Announcer:
-        """Start an announcer."""
-        return Announcer(
+    def announcer(
+        self, wire: Wire | None = None, *, chat: ports.Chat | None = None, owner: str = "worker-1", **changes: Any
+    ) -> Voice:
+        """Start an announcer.
+
+        Args:
+            wire: Its connection to the rollbacks.
+            chat: Its way to the chat.
+            owner: Its name.
+            changes: Settings.
+        """
+        means = Means(
             runs=wire or Wire(self.runs),
-            chat=self.chat,
+            chat=chat or self.chat,
             ledger=self.ledger,
             board=self.board,
+            history=SqlHistory(self.database),
             policy=self.policy,
             clock=self.clock,
-            settings=self.settings("worker-1", **changes),
+            settings=self.settings(owner, **changes),
         )
+        return Voice(means, floor=self.floor)
 
     def sweep(self, dead: Sequence[str] = (), *, wire: Wire | None = None) -> Sweep:
         """Start a sweep that knows these owners to be dead."""
