@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from actuators import config_files, servers_hosts
+from actuators import config_drift, config_files, config_permissions, servers_hosts
 from actuators.config_diff import FileDiff, merge
 from actuators.config_files import Configuration, HostFiles
-from actuators.servers import ServersStep, check_access, no_way
-from actuators.servers_hosts import Finding, across, at_once, named, observed, partly, survey, tally
+from actuators.config_help import help_with_configuration
+from actuators.servers import check_access, no_way
+from actuators.servers_hosts import Finding, ServersStep, across, at_once, named, observed, partly, survey, tally
 from actuators.transport import Transport
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress, Registered
+from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Registered, Remedy
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Host, ServerGroup
 
@@ -117,6 +118,10 @@ class ConfigurationActuator:
             kept = f". Replaced files are kept as NAME{configuration.suffix}." if any(read.values()) else ""
             return Outcome(f"{tally(results.good, total=total)}{kept}", {"hosts": results.good})
 
+    async def remedies(self, step: RestoreConfiguration, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return what differs, and what a denied permission needs."""
+        return await help_with_configuration(step, step.backup, fault, context)
+
 
 async def diff(step: RestoreConfiguration, context: Context) -> tuple[FileDiff, ...]:
     """Return what restoring would change, secrets redacted, for the person who approves it.
@@ -177,4 +182,8 @@ def _configuration(step: RestoreConfiguration, group: ServerGroup, context: Cont
 
 def register() -> tuple[Registered[Any], ...]:
     """Return the steps of this module with their actuators."""
-    return (Registered(RestoreConfiguration, ConfigurationActuator()),)
+    return (
+        Registered(RestoreConfiguration, ConfigurationActuator()),
+        *config_drift.register(),
+        *config_permissions.register(),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from actuators.config_diff import difference
@@ -114,9 +114,7 @@ class Configuration:
                 f"the folder {self._folder} is not there or cannot be written.",
                 resolution="Give the login access to it or set `sudo` for the group; check `ls -Zd` of the folder.",
             )
-        there = await transport.listdir(host, self._folder)
-        files = await self.read(transport, host)
-        more = [name for name in there if name not in files and ".before-" not in name]
+        more = await self._beside(transport, host, await self.read(transport, host))
         if more and self._wanted is None:
             return Finding(
                 f"writable; not in the backup, and left: {named(more)}",
@@ -214,6 +212,18 @@ class Configuration:
             if text:
                 found[name] = text
         return found
+
+    async def unknown(self, transport: Transport, host: Host) -> tuple[str, ...]:
+        """Return the files in place that the backup of a whole folder does not know."""
+        found = await transport.stat(host, self._backup.location)
+        if found is None or found.is_file:
+            return ()
+        return await self._beside(transport, host, await self._paths(transport, host, is_file=False))
+
+    async def _beside(self, transport: Transport, host: Host, files: Iterable[str]) -> tuple[str, ...]:
+        known = set(files)
+        there = await transport.listdir(host, self._folder)
+        return tuple(name for name in there if name not in known and ".before-" not in name)
 
     async def _paths(self, transport: Transport, host: Host, *, is_file: bool) -> dict[str, str]:
         """Return where the wanted files lie in the backup."""

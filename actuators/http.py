@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Literal
 import aiohttp
 from pydantic import Field
 
+from actuators import http_dependencies
+from actuators.causes import likely_causes
 from actuators.http_client import Answer, Request, UnreachableError, exchange, join
 from actuators.probes import LeavesNothing
-from bot.domain.actuation import Check, Context, Outcome, Progress, Registered, Verdict
+from bot.domain.actuation import Check, Context, Fault, Outcome, Progress, Registered, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Endpoint, Synthetic
 from bot.domain.plan import Step
@@ -161,6 +163,11 @@ class _ProbeActuator(LeavesNothing):
                     )
                 await context.clock.sleep(every)
 
+    async def remedies(self, step: Probe, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return where else to look."""
+        del step, fault
+        return likely_causes(context)
+
 
 async def _ask(
     session: aiohttp.ClientSession, request: Request, judge: Callable[[Answer], Finding], context: Context
@@ -256,6 +263,7 @@ def register() -> tuple[Registered[Any], ...]:
         Registered(Health, HealthActuator()),
         Registered(Version, VersionActuator()),
         Registered(SyntheticTransaction, SyntheticActuator()),
+        *http_dependencies.register(),
     )
 
 

@@ -7,24 +7,26 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from actuators import servers_hosts, servers_manager, servers_release
-from actuators.servers_hosts import Finding, across, at_once, observed, partly, survey, tally
+from actuators import servers_hosts, servers_manager, servers_release, servers_versions
+from actuators.servers_help import help_with_servers
+from actuators.servers_hosts import Finding, ServersStep, across, at_once, observed, partly, survey, tally
 from actuators.servers_manager import ServiceState
 from actuators.transport import HostError, Transport
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress, Registered, Verdict
+from bot.domain.actuation import (
+    Check,
+    Context,
+    Fault,
+    Observation,
+    Outcome,
+    Presence,
+    Progress,
+    Registered,
+    Remedy,
+    Verdict,
+)
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Host, ServerGroup
 from bot.domain.plan import Step
-
-
-class ServersStep(Step):
-    """A step on every host of a server group.
-
-    Attributes:
-        limit: Hosts that are worked on at once.
-    """
-
-    limit: int = Field(default=10, ge=1, le=200)
 
 
 class StopServers(ServersStep):
@@ -119,6 +121,10 @@ class ServiceActuator:
             doing = "Starting the service" if self._wanted is ServiceState.RUNNING else "Stopping the service"
             return await _everywhere(step, context, group, one, doing=doing)
 
+    async def remedies(self, step: ServersStep, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return what runs where, and what a denied permission needs."""
+        return help_with_servers(step, fault, context)
+
 
 class LinkActuator:
     """Switches the link of the release, and unpacks the release first where its folder is gone."""
@@ -150,9 +156,12 @@ class LinkActuator:
         """Look which release every host's link points to."""
         try:
             async with servers_hosts.opened(step, context) as (group, transport):
-                release = servers_release.Release(step.release, step.backup, group, context)
+                # A step that names an unknown artifact is not done, whatever the links say.
+                servers_release.Release(step.release, step.backup, group, context)
                 results = await across(
-                    group.hosts, lambda host: release.linked(transport, host), limit=at_once(group, step.limit)
+                    group.hosts,
+                    lambda host: servers_release.linked(transport, host, group),
+                    limit=at_once(group, step.limit),
                 )
         except ActuatorError as error:
             return Observation(Presence.UNKNOWN, str(error))
@@ -167,6 +176,10 @@ class LinkActuator:
                 return await release.switch(transport, host)
 
             return await _everywhere(step, context, group, one, doing=f"Switching to {step.release}")
+
+    async def remedies(self, step: LinkRelease, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return what runs where, and what a denied permission needs."""
+        return help_with_servers(step, fault, context)
 
 
 async def check_access(
@@ -231,4 +244,5 @@ def register() -> tuple[Registered[Any], ...]:
         Registered(StopServers, ServiceActuator(ServiceState.STOPPED)),
         Registered(StartServers, ServiceActuator(ServiceState.RUNNING)),
         Registered(LinkRelease, LinkActuator()),
+        *servers_versions.register(),
     )

@@ -36,6 +36,19 @@ mv -- "$from" "$final"
 files at its top, or in one folder that is named like the release (`v2.3.1`, `payments-v2.3.1`)."""
 
 
+async def linked(transport: Transport, host: Host, group: ServerGroup) -> str:
+    """Return what a host's link says: ``on v2.3.1``, ``without a link`` ..."""
+    current, releases = str(group.current), str(group.releases)
+    target = await transport.read_link(host, current)
+    if target is None:
+        found = await transport.stat(host, current)
+        return "without a link" if found is None else "with something else in the link's place"
+    found = await transport.stat(host, target)
+    here = posixpath.dirname(target) == posixpath.normpath(releases)
+    shown = f"on {posixpath.basename(target) if here else target}"
+    return shown if found is not None else f"{shown} whose folder is gone"
+
+
 class Release:
     """One release of one group.
 
@@ -52,21 +65,11 @@ class Release:
     def __init__(self, name: str, backup: str | None, group: ServerGroup, context: Context) -> None:
         self._name = name
         self._artifact = None if backup is None else backup_of(backup, BackupKind.ARTIFACT, context)
+        self._group = group
         self._releases = str(group.releases)
         self._folder = posixpath.join(self._releases, name)
         self._current = str(group.current)
         self._expected = {name, context.plan.versions.deployed, context.plan.versions.restored}
-
-    async def linked(self, transport: Transport, host: Host) -> str:
-        """Return what the link says: ``on v2.3.1``, ``without a link`` ..."""
-        target = await transport.read_link(host, self._current)
-        if target is None:
-            found = await transport.stat(host, self._current)
-            return "without a link" if found is None else "with something else in the link's place"
-        found = await transport.stat(host, target)
-        here = posixpath.dirname(target) == posixpath.normpath(self._releases)
-        shown = f"on {posixpath.basename(target) if here else target}"
-        return shown if found is not None else f"{shown} whose folder is gone"
 
     async def available(self, transport: Transport, host: Host) -> Finding:
         """Look whether the release's folder is there, or an artifact that it can be unpacked from."""
@@ -95,7 +98,7 @@ class Release:
         found = await transport.stat(host, self._current)
         if found is not None and not found.is_link:
             raise self._no_link(host)
-        now = await self.linked(transport, host)
+        now = await linked(transport, host, self._group)
         if now.removeprefix("on ") in self._expected:
             return Finding(now)
         return Finding(

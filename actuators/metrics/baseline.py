@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from actuators.causes import likely_causes
 from actuators.metrics.source import MetricsSource
 from actuators.probes import LeavesNothing
-from bot.domain.actuation import Check, Context, Outcome, Progress, Verdict
+from bot.domain.actuation import Check, Context, Fault, Outcome, Progress, Remedy, Verdict
 from bot.domain.criteria import Reading, milliseconds, percent
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import MetricsPage, MetricsTarget, PrometheusQueries
@@ -153,6 +154,11 @@ class BaselineActuator(LeavesNothing):
                 problem = await sampler.problem(step.target, target)
                 raise _missed(step, reading, baseline, (*wrong, problem) if problem else wrong)
             await clock.sleep(every)
+
+    async def remedies(self, step: BackAtBaseline, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return where else to look: the deployment may not have been the cause, or something was left behind."""
+        del step, fault
+        return likely_causes(context)
 
 
 def _metrics(step: Step, context: Context) -> MetricsTarget:

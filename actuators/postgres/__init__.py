@@ -5,14 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from actuators.postgres.backup import SafetyBackupActuator
+from actuators.postgres.connections import ConnectionsActuator, TerminateActuator
 from actuators.postgres.drain import DrainActuator
 from actuators.postgres.restore import RestoreActuator
-from actuators.postgres.steps import Drain, Restore, SafetyBackup, Swap, Verify
+from actuators.postgres.restore_from import CatalogueActuator, RestoreFromActuator
+from actuators.postgres.steps import (
+    Drain,
+    ListBackups,
+    ListConnections,
+    Restore,
+    RestoreFrom,
+    SafetyBackup,
+    Swap,
+    Terminate,
+    Verify,
+)
 from actuators.postgres.swap import SwapActuator
 from actuators.postgres.verify import VerifyActuator
 from bot.domain.actuation import Registered
 
-__all__ = ["Drain", "Restore", "SafetyBackup", "Swap", "Verify", "register"]
+__all__ = [
+    "Drain",
+    "ListBackups",
+    "ListConnections",
+    "Restore",
+    "RestoreFrom",
+    "SafetyBackup",
+    "Swap",
+    "Terminate",
+    "Verify",
+    "register",
+]
 
 
 def register() -> tuple[Registered[Any], ...]:
@@ -23,4 +46,8 @@ def register() -> tuple[Registered[Any], ...]:
         Registered(Restore, RestoreActuator()),
         Registered(Swap, SwapActuator()),
         Registered(Verify, VerifyActuator()),
+        Registered(ListBackups, CatalogueActuator()),
+        Registered(RestoreFrom, RestoreFromActuator()),
+        Registered(ListConnections, ConnectionsActuator()),
+        Registered(Terminate, TerminateActuator()),
     )

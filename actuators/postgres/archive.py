@@ -15,6 +15,10 @@ from bot.domain.plan import Backup
 _CHUNK = 1024 * 1024
 
 
+class BackupUnusableError(ActuatorError):
+    """A backup is missing, empty, corrupt or another one than the plan means: only another file can help."""
+
+
 async def find_backup(backup: Backup) -> int:
     """Return the size of a backup in bytes; a folder's is that of its files.
 
@@ -27,13 +31,17 @@ async def find_backup(backup: Backup) -> int:
     except FileNotFoundError:
         raise _unusable(backup, f"is missing: there is no {path}") from None
     except PermissionError:
-        raise _unusable(
+        raise _barred(
             backup,
             f"may not be read: permission denied at {path}",
             resolution=f"Let the bot's user read it: chown or chmod g+r {path}",
         ) from None
     except OSError as error:
-        raise _unusable(backup, f"cannot be read at {path}: {error.strerror}") from None
+        raise _barred(
+            backup,
+            f"cannot be read at {path}: {error.strerror}",
+            resolution="Look at the disk or the mount that it lies on, and ask again.",
+        ) from None
     if length == 0:
         raise _unusable(backup, f"is empty: {path} has no content")
     return length
@@ -49,7 +57,7 @@ async def verify_digest(backup: Backup) -> str | None:
     if await asyncio.to_thread(path.is_dir):
         if backup.sha256 is None:
             return None
-        raise _unusable(
+        raise _barred(
             backup,
             f"is a folder, and a folder has no digest to compare: {path}",
             resolution="Take sha256 out of the plan, or keep the backup in one file.",
@@ -104,5 +112,12 @@ def _unusable(
     what: str,
     *,
     resolution: str = "Look for another backup of the same time; without one, escalate and fix forward.",
-) -> ActuatorError:
+) -> BackupUnusableError:
+    return BackupUnusableError(
+        f"Backup {backup.id} {what}.", untouched="Nothing was touched.", resolution=resolution
+    )
+
+
+def _barred(backup: Backup, what: str, *, resolution: str) -> ActuatorError:
+    """Return the error of a backup that may be a good one, and cannot be told as things stand."""
     return ActuatorError(f"Backup {backup.id} {what}.", untouched="Nothing was touched.", resolution=resolution)

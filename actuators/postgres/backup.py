@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actuators.postgres import catalog
-from actuators.postgres.archive import flush
+from actuators.postgres.archive import BackupUnusableError, flush
 from actuators.postgres.catalog import bytes_in_words, quoted
 from actuators.postgres.checks import Look, examine
 from actuators.postgres.connection import connected, database_of
@@ -36,13 +36,16 @@ WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname
 ORDER BY 1 LIMIT 5
 """
 
+SAFETY_MARK = "-pre-rollback-"
+"""Part of the name of every safety backup, by which one is never taken for a good one."""
+
 _COMPRESSION = 10
 """A dump smaller than a tenth of its database is not to be counted on."""
 
 
 def dump_path(target: Database, step: SafetyBackup, context: Context) -> Path:
     """Return where the step's dump lies; the same at every attempt of one run."""
-    return Path(target.backups) / f"{target.dbname}-pre-rollback-{context.token(step)}.dump"
+    return Path(target.backups) / f"{target.dbname}{SAFETY_MARK}{context.token(step)}.dump"
 
 
 class SafetyBackupActuator:
@@ -57,13 +60,13 @@ class SafetyBackupActuator:
         target = database_of(step, context)
         path = dump_path(target, step, context)
         try:
-            size = path.stat().st_size
+            size = (await asyncio.to_thread(path.stat)).st_size
             await Tools(target, context).contents(str(path))
         except FileNotFoundError:
             return Observation(Presence.ABSENT, f"There is no {path}")
         except OSError as error:
             return Observation(Presence.UNKNOWN, f"{path} cannot be looked at: {error.strerror}")
-        except ActuatorError as error:
+        except BackupUnusableError as error:
             return Observation(Presence.ABSENT, error.brief)
         return Observation(Presence.PRESENT, f"{path} ({bytes_in_words(size)})", {"path": str(path), "bytes": size})
 

@@ -13,6 +13,9 @@ from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database
 from bot.domain.plan import Baseline
 
+NOT_BASELINE = "is not what the baseline says"
+"""How a failure is known again in which the restored data were the wrong ones."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -80,4 +83,13 @@ def differences(measured: Measured, baseline: Baseline, *, tolerance: float = 0.
         count = measured.row_counts[table]
         if abs(count - expected) > tolerance * expected:
             found.append(f"{table} has {count:,} rows, not {expected:,}")
+    return tuple(found)
+
+
+def gaps(measured: Measured, baseline: Baseline) -> tuple[str, ...]:
+    """Return in words what a backup of another moment lacks: the baseline's schema, or all rows of a table."""
+    found = list(differences(measured, baseline.model_copy(update={"row_counts": {}})))
+    for table, expected in baseline.row_counts.items():
+        if expected and not measured.row_counts[table]:
+            found.append(f"{table} is empty, and had {expected:,} rows")
     return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -10,10 +11,10 @@ from actuators.postgres import catalog
 from actuators.postgres.catalog import DatabaseState
 from actuators.postgres.connection import Connection, connected
 from actuators.postgres.marker import Marker, beside_name, own_comment
-from actuators.postgres.steps import Restore
 from bot.domain.actuation import Context, Observation, Presence
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database
+from bot.domain.plan import Backup
 
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 """pg_database.datlocprovider, which there is since PostgreSQL 15."""
@@ -21,12 +22,39 @@ _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 _DEFAULT_TABLESPACE = "pg_default"
 
 
-async def look(step: Restore, target: Database, context: Context, connection: Connection) -> Observation:
-    """Tell from the marks how far the restore has come."""
+@dataclass(frozen=True)
+class Origin:
+    """What a copy is restored from.
+
+    Attributes:
+        step: The plan's step that restores; its name stands in the mark, whichever file is restored.
+        backup: The file; under the id of the plan's backup even where it is another file.
+        replaces: Whether it is another file than the plan's backup.
+    """
+
+    step: str
+    backup: Backup
+    replaces: bool = False
+
+
+async def look(
+    step: str, target: Database, context: Context, connection: Connection, *, wanted: Origin | None = None
+) -> Observation:
+    """Tell from the marks how far the restore has come.
+
+    Args:
+        step: The plan's step that restores.
+        target: The database target.
+        context: The run.
+        connection: A session in the maintenance database.
+        wanted: The file that must have been restored; without it, whichever the run restored counts.
+    """
     live = await catalog.find_database(connection, target.dbname)
     mark = live.marker if live else None
-    if mark is not None and (mark.rollback, mark.step, mark.state) == (context.rollback_id, step.id, "live"):
-        return Observation(Presence.PRESENT, f"Restored, and already in the place of {target.dbname}")
+    if mark is not None and (mark.rollback, mark.step, mark.state) == (context.rollback_id, step, "live"):
+        return _restored(
+            mark, f"Restored from {mark.source()}, and already in the place of {target.dbname}", wanted
+        )
     name = beside_name(target.dbname, context.rollback_id)
     found = await catalog.find_database(connection, name)
     if found is None:
@@ -36,13 +64,23 @@ async def look(step: Restore, target: Database, context: Context, connection: Co
         if await _is_leftover(found, live, target, context):
             return Observation(Presence.ABSENT, f"{name} was only just created when the bot was interrupted")
         return Observation(Presence.UNKNOWN, f"{name} exists and is not the bot's: it bears no mark")
-    if (mark.rollback, mark.step) != (context.rollback_id, step.id):
+    if (mark.rollback, mark.step) != (context.rollback_id, step):
         return Observation(
             Presence.UNKNOWN, f"{name} exists and belongs to step {mark.step} of rollback {mark.rollback}"
         )
     if mark.state == "restored":
-        return Observation(Presence.PRESENT, f"Backup {mark.backup} is restored in {name}", {"database": name})
+        return _restored(mark, f"{name} is restored from {mark.source()}", wanted, database=name)
     return Observation(Presence.ABSENT, f"{name} is only half restored")
+
+
+def _restored(mark: Marker, words: str, wanted: Origin | None, **facts: str) -> Observation:
+    """Return what a finished copy means. One of another file is finished too: it is not dropped for ours."""
+    if wanted is not None and wanted.replaces:
+        backup = wanted.backup
+        digests = mark.sha256 == backup.sha256 or None in {mark.sha256, backup.sha256}
+        if (mark.location, mark.taken_at) != (backup.location, backup.taken_at) or not digests:
+            return Observation(Presence.UNKNOWN, f"{words}, and not from {backup.location}", facts)
+    return Observation(Presence.PRESENT, words, facts)
 
 
 async def _is_leftover(
@@ -65,7 +103,7 @@ async def _is_leftover(
 
 
 async def create(
-    step: Restore, context: Context, connection: Connection, live: DatabaseState, *, sha256: str | None
+    origin: Origin, context: Context, connection: Connection, live: DatabaseState, *, sha256: str | None
 ) -> tuple[DatabaseState, Marker]:
     """Create the empty database with the live one's owner, encoding and locale, and mark it.
 
@@ -75,11 +113,13 @@ async def create(
     await connection.execute(creation(live, name))
     marker = Marker(
         rollback=context.rollback_id,
-        step=step.id,
+        step=origin.step,
         state="restoring",
         attempt=secrets.token_hex(8),
-        backup=step.backup,
+        backup=origin.backup.id,
         sha256=sha256,
+        location=origin.backup.location if origin.replaces else None,
+        taken_at=origin.backup.taken_at if origin.replaces else None,
         comment=own_comment(live.comment),
     )
     await mark(connection, name, marker)

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from actuators.postgres.connection import Connection
-from actuators.postgres.marker import Marker, read_marker
+from actuators.postgres.connection import Connection, application_name
+from actuators.postgres.marker import Marker, beside_name, read_marker
+from bot.domain.actuation import Context
 
 _DATABASE = """
 SELECT d.datname, d.oid::int8, pg_get_userbyid(d.datdba), pg_encoding_to_char(d.encoding), t.spcname,
@@ -22,7 +23,7 @@ WHERE d.datname = %s
 _SESSIONS = """
 SELECT pid, usename::text, application_name, host(client_addr), backend_type
 FROM pg_stat_activity
-WHERE datname = %(dbname)s AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
+WHERE datname = ANY(%(dbnames)s::name[]) AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
   AND coalesce(backend_type, 'client backend') NOT IN ('autovacuum worker', 'parallel worker')
   AND NOT (application_name = %(own)s AND usename = current_user)
 ORDER BY pid
@@ -108,15 +109,15 @@ async def find_database(connection: Connection, name: str) -> DatabaseState | No
     return DatabaseState(*row) if row else None
 
 
-async def sessions(connection: Connection, dbname: str, *, own: str = "") -> tuple[Session, ...]:
-    """Return the sessions in a database, without this one.
+async def sessions(connection: Connection, *dbnames: str, own: str = "") -> tuple[Session, ...]:
+    """Return the sessions in a database, or in several, without this one.
 
     Args:
         connection: Where to ask.
-        dbname: The database.
+        dbnames: The databases.
         own: The application name of the bot's sessions, which are left out; empty: none is left out.
     """
-    rows = await (await connection.execute(_SESSIONS, {"dbname": dbname, "own": own or "\x01"})).fetchall()
+    rows = await (await connection.execute(_SESSIONS, {"dbnames": list(dbnames), "own": own or "\x01"})).fetchall()
     return tuple(
         Session(
             pid=pid,
@@ -126,6 +127,16 @@ async def sessions(connection: Connection, dbname: str, *, own: str = "") -> tup
         )
         for pid, user, application, address, kind in rows
     )
+
+
+def run_databases(dbname: str, context: Context) -> tuple[str, str]:
+    """Return the live database and this run's copy of it, which a half-done restore may have left."""
+    return dbname, beside_name(dbname, context.rollback_id)
+
+
+async def lingering(connection: Connection, dbname: str, context: Context) -> tuple[Session, ...]:
+    """Return who is connected to the live database or this run's copy of it, without the bot itself."""
+    return await sessions(connection, *run_databases(dbname, context), own=application_name(context))
 
 
 def sources(found: Iterable[Session]) -> str:

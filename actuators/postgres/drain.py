@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 import psycopg
 
@@ -10,8 +11,9 @@ from actuators.postgres import catalog
 from actuators.postgres.catalog import Session
 from actuators.postgres.checks import examine, may_end_sessions, no_prepared_transactions
 from actuators.postgres.connection import Connection, application_name, connected, database_of
+from actuators.postgres.remedies import help_against_connections
 from actuators.postgres.steps import Drain
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress
+from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Remedy
 from bot.domain.errors import ActuatorError
 
 _POLL = 0.1
@@ -34,32 +36,58 @@ class DrainActuator:
         async with connected(target, context, looking=True) as connection:
             found = await catalog.sessions(connection, target.dbname, own=application_name(context))
         if found:
-            words = f"{_count(found)} to {target.dbname}: {catalog.sources(found)}"
+            words = f"{count(found)} to {target.dbname}: {catalog.sources(found)}"
             return Observation(Presence.ABSENT, words, {"connections": len(found)})
         return Observation(Presence.PRESENT, f"No connections to {target.dbname}", {"connections": 0})
 
     async def apply(self, step: Drain, context: Context) -> Outcome:
         """Bring the number of connections down to none."""
         target = database_of(step, context)
-        own = application_name(context)
-        ended: dict[int, Session] = {}
-        patience = context.clock.monotonic() + step.grace.total_seconds()
         async with connected(target, context) as connection:
-            first = await catalog.sessions(connection, target.dbname, own=own)
-            found, rounds = first, 0
-            while found:
-                _report(context, first=len(first), left=len(found))
-                if context.clock.monotonic() >= patience:
-                    if rounds == _ROUNDS:
-                        raise _stubborn(target.dbname, found)
-                    ended |= {session.pid: session for session in await end_sessions(connection, found)}
-                    rounds += 1
-                await context.clock.sleep(_POLL)
-                found = await catalog.sessions(connection, target.dbname, own=own)
+            ended = await end_until_none(connection, context, (target.dbname,), grace=step.grace)
         words = f"No connections to {target.dbname} are left"
         if ended:
-            words = f"Ended {_count(ended.values())} to {target.dbname}: {catalog.sources(ended.values())}"
+            words = f"Ended {count(ended)} to {target.dbname}: {catalog.sources(ended)}"
         return Outcome(words, {"connections": 0, "ended": len(ended)})
+
+    async def remedies(self, step: Drain, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return who is connected, and putting them out without grace."""
+        del fault
+        return await help_against_connections(step, context, settles=True)
+
+
+async def end_until_none(
+    connection: Connection, context: Context, names: Sequence[str], *, grace: timedelta
+) -> tuple[Session, ...]:
+    """Bring the number of connections to some databases down to none.
+
+    Args:
+        connection: A session in the maintenance database.
+        context: The run; its own sessions are left alone.
+        names: The databases, the live one first.
+        grace: How long clients may take to leave by themselves.
+
+    Returns:
+        The sessions that were ended.
+
+    Raises:
+        ActuatorError: If the role may not end one, or somebody comes back again and again; names who.
+    """
+    own = application_name(context)
+    ended: dict[int, Session] = {}
+    patience = context.clock.monotonic() + grace.total_seconds()
+    first = await catalog.sessions(connection, *names, own=own)
+    found, rounds = first, 0
+    while found:
+        _report(context, first=len(first), left=len(found))
+        if context.clock.monotonic() >= patience:
+            if rounds == _ROUNDS:
+                raise _stubborn(names[0], found)
+            ended |= {session.pid: session for session in await end_sessions(connection, found)}
+            rounds += 1
+        await context.clock.sleep(_POLL)
+        found = await catalog.sessions(connection, *names, own=own)
+    return tuple(ended.values())
 
 
 async def end_sessions(connection: Connection, found: tuple[Session, ...]) -> tuple[Session, ...]:
@@ -90,7 +118,8 @@ def _report(context: Context, *, first: int, left: int) -> None:
     context.report(Progress(total - left, total, "connections", f"{left} left"))
 
 
-def _count(found: Collection[Session]) -> str:
+def count(found: Collection[Session]) -> str:
+    """Return a number of sessions in words."""
     number = len(found)
     return f"{number} connection{'s' if number != 1 else ''}"
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from actuators.postgres import archive, beside, catalog
+from dataclasses import replace
+
+from actuators.postgres import archive, beside, catalog, dumps
+from actuators.postgres.archive import BackupUnusableError
 from actuators.postgres.catalog import bytes_in_words, quoted
 from actuators.postgres.checks import Look, failed
 from actuators.postgres.connection import database_of
-from actuators.postgres.steps import Restore
+from actuators.postgres.steps import ListBackups, Restore
 from actuators.postgres.tools import Contents, Tools, major
 from bot.domain.actuation import Check, Context, Presence, Verdict
 from bot.domain.errors import ActuatorError
+from bot.domain.inventory import Database
 from bot.domain.plan import Backup
 
 READ_THROUGH = 1024**3
@@ -28,7 +32,7 @@ WHERE e.name = ANY(%s::name[]) GROUP BY e.name
 """
 
 
-def plan_backup(step: Restore, context: Context) -> Backup:
+def plan_backup(step: Restore | ListBackups, context: Context) -> Backup:
     """Return the backup that the step names.
 
     Raises:
@@ -45,21 +49,30 @@ def plan_backup(step: Restore, context: Context) -> Backup:
 
 
 async def check_backup(step: Restore, context: Context) -> tuple[Check, ...]:
-    """Check that the file is there, is the one that was meant, and can be read by the pg_restore at hand."""
+    """Check that the file is there, is the one that was meant, and can be read by the pg_restore at hand.
+
+    If it is not, the other backups that there are stand in the resolution.
+    """
+    subject = f"Backup {step.backup}"
     try:
-        return (await _look_into(step, context),)
+        backup = plan_backup(step, context)
+        return (await look_into(backup, database_of(step, context), context),)
+    except BackupUnusableError as error:
+        others = await dumps.in_a_sentence(database_of(step, context), backup, context)
+        return (replace(failed(subject, error), resolution=others),)
     except ActuatorError as error:
-        return (failed(_subject(step), error),)
+        return (failed(subject, error),)
 
 
-def _subject(step: Restore) -> str:
-    return f"Backup {step.backup}"
+async def look_into(backup: Backup, target: Database, context: Context) -> Check:
+    """Look whether a backup can be restored.
 
-
-async def _look_into(step: Restore, context: Context) -> Check:
-    backup = plan_backup(step, context)
+    Raises:
+        ActuatorError: If it cannot.
+    """
+    subject = f"Backup {backup.id}"
     size = await archive.find_backup(backup)
-    tools = Tools(database_of(step, context), context)
+    tools = Tools(target, context)
     contents = await tools.contents(backup.location)
     version = await tools.version("pg_restore")
     if major(version) < contents.dumped_by_major:
@@ -71,17 +84,22 @@ async def _look_into(step: Restore, context: Context) -> Check:
     words = f"{bytes_in_words(size)}, {len(contents.entries)} objects, written by pg_dump {contents.dumped_by}"
     if backup.sha256 is not None:
         await archive.verify_digest(backup)
-        return Check(_subject(step), Verdict.OK, f"{words}; digest as in the plan")
+        return Check(subject, Verdict.OK, f"{words}; digest as in the plan")
     if size <= READ_THROUGH:
         await tools.read_through(backup.location)
-        return Check(_subject(step), Verdict.OK, f"{words}; read to its end")
+        return Check(subject, Verdict.OK, f"{words}; read to its end")
     words += "; too large to be read to its end now, and the plan names no digest"
     resolution = "Name the backup's sha256 in the plan: then it is compared."
-    return Check(_subject(step), Verdict.WARN, words, resolution)
+    return Check(subject, Verdict.WARN, words, resolution)
 
 
-async def name_is_free(look: Look, step: Restore) -> tuple[Check, ...]:
-    """Check that no foreign database has the name that the restore needs."""
+async def name_is_free(look: Look, step: str) -> tuple[Check, ...]:
+    """Check that no foreign database has the name that the restore needs.
+
+    Args:
+        look: The server.
+        step: The plan's step that restores.
+    """
     found = await beside.look(step, look.target, look.context, look.connection)
     if found.presence is Presence.UNKNOWN:
         resolution = "Find out whose it is; rename or drop it by hand if nobody needs it."
@@ -89,10 +107,10 @@ async def name_is_free(look: Look, step: Restore) -> tuple[Check, ...]:
     return ()
 
 
-async def dump_fits(look: Look, step: Restore) -> tuple[Check, ...]:
+async def dump_fits(look: Look, backup: Backup) -> tuple[Check, ...]:
     """Check that server and role have what the dump's content asks for."""
     tools = Tools(look.target, look.context)
-    contents = await tools.contents(plan_backup(step, look.context).location)
+    contents = await tools.contents(backup.location)
     checks = [
         *await _same_version(look, tools),
         *await _owners(look, contents),

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from bot.domain.inventory import Model
+from bot.domain.times import Moment, utc_minute
 
 _LONGEST = 63
 """Bytes of a name; https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS"""
@@ -29,6 +30,8 @@ class Marker(Model):
         attempt: Random; tells one attempt's database from another's of the same name.
         backup: The backup's id in the plan.
         sha256: The digest of the backup's file; None for a folder.
+        location: The file, where another one than the plan's backup was restored.
+        taken_at: When that other file was taken.
         comment: The comment that the live database had.
         swap: The step that swapped it in.
         replaced: The name under which the failed database is kept.
@@ -40,9 +43,17 @@ class Marker(Model):
     attempt: str
     backup: str
     sha256: str | None = None
+    location: str | None = None
+    taken_at: Moment | None = None
     comment: str | None = None
     swap: str | None = None
     replaced: str | None = None
+
+    def source(self) -> str:
+        """Return what was restored, in words: the plan's backup, or the file that took its place."""
+        if self.location is None or self.taken_at is None:
+            return f"backup {self.backup}"
+        return f"{self.location} of {utc_minute(self.taken_at)} (in place of backup {self.backup})"
 
 
 def read_marker(comment: str | None) -> Marker | None:

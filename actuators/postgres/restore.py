@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 import psycopg
 
 from actuators.postgres import archive, beside, catalog
-from actuators.postgres.baseline import Measured, differences, measure
+from actuators.postgres.baseline import NOT_BASELINE, Measured, differences, gaps, measure
+from actuators.postgres.beside import Origin
 from actuators.postgres.catalog import DatabaseState
 from actuators.postgres.checks import examine, live_database, may_create, may_own, server_size
 from actuators.postgres.connection import Connection, connected, database_of, tasks
 from actuators.postgres.dump_checks import check_backup, dump_fits, name_is_free, plan_backup
 from actuators.postgres.marker import beside_name
+from actuators.postgres.remedies import help_to_restore
 from actuators.postgres.steps import Restore
 from actuators.postgres.tools import Contents, Tools
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress
+from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Remedy
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database
 
@@ -36,8 +38,8 @@ class RestoreActuator:
             may_own,
             may_create,
             server_size,
-            lambda look: name_is_free(look, step),
-            lambda look: dump_fits(look, step),
+            lambda look: name_is_free(look, step.id),
+            lambda look: dump_fits(look, plan_backup(step, context)),
         )
         return (*on_file, *on_server)
 
@@ -45,36 +47,65 @@ class RestoreActuator:
         """Read the marks."""
         target = database_of(step, context)
         async with connected(target, context, looking=True) as connection:
-            return await beside.look(step, target, context, connection)
+            return await beside.look(step.id, target, context, connection)
 
     async def apply(self, step: Restore, context: Context) -> Outcome:
         """Restore and verify, unless this run has done so before."""
         target = database_of(step, context)
-        backup = plan_backup(step, context)
-        tools = Tools(target, context)
-        async with connected(target, context) as connection:
-            found = await beside.look(step, target, context, connection)
-            if found.presence is Presence.PRESENT:
-                return Outcome(found.words, found.facts)
-            if found.presence is Presence.UNKNOWN:
-                raise _foreign(found.words)
-            await archive.find_backup(backup)
-            contents = await tools.contents(backup.location)
-            digest = await archive.verify_digest(backup)
-            live = await live_database(connection, target)
-            await beside.drop(connection, beside_name(target.dbname, context.rollback_id))
-            created, marker = await beside.create(step, context, connection, live, sha256=digest)
-            known = await catalog.roles(connection)
-        await _fill(
-            _Job(target, context, tools, live, created), path=backup.location, contents=contents, known=known
-        )
-        measured = await _verify(step, target, context, created)
-        async with connected(target, context) as connection:
-            await beside.finish(connection, created, marker)
-        return Outcome(
-            f"Restored {backup.id} beside {target.dbname} as {created.name}: {measured.words()}",
-            {"database": created.name, **measured.facts()},
-        )
+        order = Order(Origin(step.id, plan_backup(step, context)), analyze=step.analyze)
+        return await carry_out(order, target, context)
+
+    async def remedies(self, step: Restore, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return other backups, and who keeps the copy from being made."""
+        return await help_to_restore(step, fault, context)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be restored.
+
+    Attributes:
+        origin: From which file, and for which step of the plan.
+        analyze: Whether the planner's statistics are gathered.
+    """
+
+    origin: Origin
+    analyze: bool
+
+
+async def carry_out(order: Order, target: Database, context: Context) -> Outcome:
+    """Restore beside the live database and verify, unless this run has done so before.
+
+    Raises:
+        ActuatorError: If it cannot be done; the live database is as it was.
+    """
+    backup, name = order.origin.backup, beside_name(target.dbname, context.rollback_id)
+    tools = Tools(target, context)
+    async with connected(target, context) as connection:
+        found = await beside.look(order.origin.step, target, context, connection, wanted=order.origin)
+        if found.presence is Presence.PRESENT:
+            return Outcome(found.words, found.facts)
+        if found.presence is Presence.UNKNOWN:
+            raise _foreign(found.words)
+        await archive.find_backup(backup)
+        contents = await tools.contents(backup.location)
+        digest = await archive.verify_digest(backup)
+        live = await live_database(connection, target)
+        try:
+            await beside.drop(connection, name)
+            created, marker = await beside.create(order.origin, context, connection, live, sha256=digest)
+        except psycopg.errors.ObjectInUse as error:
+            raise await _in_use(error, connection, name) from None
+        known = await catalog.roles(connection)
+    job = _Job(target, context, tools, live, created)
+    await _fill(job, path=backup.location, contents=contents, known=known)
+    measured = await _verify(order, job)
+    async with connected(target, context) as connection:
+        await beside.finish(connection, created, marker)
+    return Outcome(
+        f"Restored {marker.source()} beside {target.dbname} as {created.name}: {measured.words()}",
+        {"database": created.name, **measured.facts()},
+    )
 
 
 @dataclass(frozen=True)
@@ -155,31 +186,35 @@ async def _watch(job: _Job, progress: _Progress) -> None:
         return
 
 
-async def _verify(step: Restore, target: Database, context: Context, created: DatabaseState) -> Measured:
-    """Compare the restored database with the baseline, exactly.
+async def _verify(order: Order, job: _Job) -> Measured:
+    """Compare the restored database with the baseline: exactly, if it is the plan's own backup.
+
+    Another backup is of another moment, so its row counts cannot be those of the baseline; the schema must be the
+    baseline's, and no table may be empty that was not.
 
     Raises:
         ActuatorError: If it differs.
     """
-    baseline = context.plan.baseline
-    async with connected(target, context, dbname=created.name) as connection, tasks() as group:
-        gathering = group.create_task(_analyze(step, target, context, created))
-        measured = await measure(connection, target, baseline)
+    baseline, origin = job.context.plan.baseline, order.origin
+    async with connected(job.target, job.context, dbname=job.created.name) as connection, tasks() as group:
+        gathering = group.create_task(_analyze(order, job))
+        measured = await measure(connection, job.target, baseline)
         await gathering
-    wrong = differences(measured, baseline)
+    wrong = gaps(measured, baseline) if origin.replaces else differences(measured, baseline)
     if wrong:
+        restored = origin.backup.location if origin.replaces else origin.backup.id
         raise ActuatorError(
-            f"The restored backup {step.backup} is not what the baseline says: {'; '.join(wrong)}.",
-            untouched=f"The live database {target.dbname} was not touched; the copy is kept as {created.name}.",
+            f"The restored backup {restored} {NOT_BASELINE}: {'; '.join(wrong)}.",
+            untouched=f"The live {job.target.dbname} was not touched; the copy is kept as {job.created.name}.",
             resolution="Compare the plan's baseline with the backup: one of them is wrong.",
         )
     return measured
 
 
-async def _analyze(step: Restore, target: Database, context: Context, created: DatabaseState) -> None:
-    if not step.analyze:
+async def _analyze(order: Order, job: _Job) -> None:
+    if not order.analyze:
         return
-    async with connected(target, context, dbname=created.name) as connection:
+    async with connected(job.target, job.context, dbname=job.created.name) as connection:
         await _quietly_analyze(connection)
 
 
@@ -197,4 +232,16 @@ def _foreign(words: str) -> ActuatorError:
         f"The backup cannot be restored: {words}.",
         untouched="Neither that database nor the live one was touched.",
         resolution="Find out whose it is; rename or drop it by hand if nobody needs it, then retry.",
+    )
+
+
+async def _in_use(error: psycopg.Error, connection: Connection, name: str) -> ActuatorError:
+    """Say who keeps the copy from being made: those in its half-restored forerunner, or in the template."""
+    found = catalog.sources(await catalog.sessions(connection, name, "template0"))
+    waiting = ", ".join(await catalog.prepared_transactions(connection, name))
+    return ActuatorError(
+        f"{error.diag.message_primary}: {found or waiting or error.diag.message_detail}.",
+        untouched="The live database was not touched.",
+        resolution="Stop the named client, or terminate its connections; then retry.",
+        transient=True,
     )

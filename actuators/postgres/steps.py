@@ -6,9 +6,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from actuators.remedies import Diagnosis
 from bot.domain.inventory import Name
 from bot.domain.plan import Step
-from bot.domain.times import Duration, parse_duration
+from bot.domain.times import Duration, Moment, parse_duration
 
 
 class Drain(Step):
@@ -24,6 +25,16 @@ class Drain(Step):
     def words(self) -> str:
         """Return the step in words, for people."""
         return self.title or f"End the connections to database {self.target}"
+
+
+class Terminate(Step):
+    """Every session in the database, and in this run's copy of it, is ended at once, and its source is named."""
+
+    kind: Literal["postgres.terminate"] = "postgres.terminate"
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Terminate every connection to database {self.target}"
 
 
 class SafetyBackup(Step):
@@ -53,8 +64,38 @@ class Restore(Step):
         return self.title or f"Restore backup {self.backup} beside database {self.target}"
 
 
+class RestoreFrom(Step):
+    """Another backup than the plan's is restored beside the live database, for the plan's own step.
+
+    The file is pinned, so that exactly what a person chose is restored. One that was taken after the deployment is
+    refused.
+
+    Attributes:
+        restores: The plan's step of kind ``postgres.restore`` that this one takes the place of.
+        location: The file, on the machine of the worker.
+        taken_at: When it was taken.
+        size: Its length in bytes.
+        sha256: Its digest in hex, where there was time to compute it; compared before anything is restored.
+        analyze: Whether the planner's statistics are gathered.
+    """
+
+    kind: Literal["postgres.restore_from"] = "postgres.restore_from"
+    restores: Name
+    location: str = Field(min_length=1)
+    taken_at: Moment
+    size: int = Field(gt=0)
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    analyze: bool = True
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Restore {self.location} beside database {self.target}"
+
+
 class Swap(Step):
     """The restored database has taken the live one's name; the failed one is kept under a dated name."""
+
+    destroys: ClassVar[bool] = True
 
     kind: Literal["postgres.swap"] = "postgres.swap"
 
@@ -79,3 +120,28 @@ class Verify(Step):
     def words(self) -> str:
         """Return the step in words, for people."""
         return self.title or f"Compare database {self.target} with the baseline"
+
+
+class ListBackups(Diagnosis):
+    """Shows which backups of the database there are beside the plan's one, and which of them could be restored.
+
+    Attributes:
+        backup: The backup of the plan.
+    """
+
+    kind: Literal["postgres.catalogue"] = "postgres.catalogue"
+    backup: Name
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Which other backups of database {self.target} there are"
+
+
+class ListConnections(Diagnosis):
+    """Shows who is connected to the database and to this run's copy of it."""
+
+    kind: Literal["postgres.connections"] = "postgres.connections"
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Who is connected to database {self.target}"

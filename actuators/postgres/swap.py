@@ -19,10 +19,12 @@ from actuators.postgres.checks import (
 )
 from actuators.postgres.connection import Connection, connected, database_of, tasks
 from actuators.postgres.drain import end_sessions
+from actuators.postgres.loss import loss_by
 from actuators.postgres.marker import beside_name, failed_name
 from actuators.postgres.properties import carry_over, read_properties
+from actuators.postgres.remedies import help_against_connections
 from actuators.postgres.steps import Swap
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Verdict
+from bot.domain.actuation import Check, Context, Fault, Loss, Observation, Outcome, Presence, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database
 
@@ -87,6 +89,15 @@ class SwapActuator:
                         raise await _in_use(error, second, ready) from None
         return _outcome(ready, kept=kept, ended=ended, lost=lost)
 
+    async def remedies(self, step: Swap, fault: Fault, context: Context) -> tuple[Remedy, ...]:
+        """Return who is connected, and putting them out before the swap is tried again."""
+        del fault
+        return await help_against_connections(step, context)
+
+    async def loss(self, step: Swap, context: Context) -> Loss | None:
+        """Count what came in after the backup, and compare it with the plan's point of no return."""
+        return await loss_by(step, context)
+
 
 async def _look(
     step: Swap, target: Database, context: Context, connection: Connection
@@ -109,7 +120,7 @@ async def _look(
         return Observation(Presence.UNKNOWN, f"{name} is not of this rollback"), None
     if mark.state != "restored":
         return Observation(Presence.UNKNOWN, f"{name} is only half restored"), None
-    words = f"{target.dbname} is still the failed database; {name} is ready"
+    words = f"{target.dbname} is still the failed database; {name}, restored from {mark.source()}, is ready"
     return Observation(Presence.ABSENT, words), _Ready(live, restored)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePath
 
 from actuators import processes
+from actuators.postgres.archive import BackupUnusableError
 from actuators.postgres.connection import CONNECT_TIMEOUT, application_name, password_of
 from actuators.redact import redact, tail
 from bot.domain.actuation import Context
@@ -29,6 +31,8 @@ class Contents:
 
     Attributes:
         format: ``CUSTOM``, ``DIRECTORY`` or ``TAR``.
+        dbname: The database that was dumped; empty if the dump does not say.
+        created: When the dump was begun, by the wall clock of the machine that wrote it; None if it does not say.
         dumped_by: The version of the pg_dump that wrote it.
         total: Entries, hidden ones included.
         entries: What stands behind the numbers of each listed entry: type, schema, name and, if it has one, owner.
@@ -38,6 +42,8 @@ class Contents:
     dumped_by: str
     total: int
     entries: tuple[str, ...]
+    dbname: str = ""
+    created: datetime | None = None
 
     @property
     def dumped_by_major(self) -> int:
@@ -64,6 +70,7 @@ class Contents:
 def read_contents(listing: str) -> Contents:
     """Read what ``pg_restore --list`` prints."""
     header = dict(re.findall(r"^;\s+([A-Za-z_ ]+): (.*)$", listing, re.MULTILINE))
+    created = re.search(r"^; Archive created at (\d+-\d+-\d+ \d+:\d+:\d+)", listing, re.MULTILINE)
     found = (_ENTRY.match(line) for line in listing.split("\n"))
     entries = tuple(match["text"] for match in found if match)
     return Contents(
@@ -71,7 +78,17 @@ def read_contents(listing: str) -> Contents:
         dumped_by=header.get("Dumped by pg_dump version", "").strip(),
         total=max(len(entries), int(header.get("TOC Entries", "0"))),
         entries=entries,
+        dbname=header.get("dbname", "").strip(),
+        created=_wall_clock(created[1]) if created else None,
     )
+
+
+def _wall_clock(text: str) -> datetime | None:
+    """Read the time of a dump. It holds no zone: that of the machine that wrote it is taken for the bot's own."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").astimezone()
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def major(version: str) -> int:
@@ -123,13 +140,23 @@ class Tools:
             )
         return finished.out.rpartition(")")[2].strip() or finished.out.strip()
 
-    async def contents(self, path: str) -> Contents:
+    async def contents(
+        self,
+        path: str,
+        *,
+        timeout: float = _QUICK,  # noqa: ASYNC109 - handed on; the end of the time also ends the process group
+    ) -> Contents:
         """Return a dump's table of contents.
 
+        Args:
+            path: The dump.
+            timeout: Seconds that reading it may take.
+
         Raises:
-            ActuatorError: If the file is no dump, is damaged, or was written by a newer pg_dump.
+            BackupUnusableError: If the file is no dump, or is damaged.
+            ActuatorError: If it was written by a newer pg_dump, or cannot be read now.
         """
-        finished = await self._run(["pg_restore", "--list", path], timeout=_QUICK, output_limit=_TOC_LIMIT)
+        finished = await self._run(["pg_restore", "--list", path], timeout=timeout, output_limit=_TOC_LIMIT)
         if finished.ok:
             return read_contents(finished.out)
         raise _damaged(path, self._said(finished))
@@ -240,7 +267,14 @@ def _damaged(path: str, said: str) -> ActuatorError:
             resolution="Point bin_dir of the target at that version's programs.",
             output=said,
         )
-    return ActuatorError(
+    if "Permission denied" in said:
+        return ActuatorError(
+            f"{path} may not be read: permission denied.",
+            untouched="Nothing was touched.",
+            resolution=f"Let the bot's user read it: chown or chmod g+r {path}",
+            output=said,
+        )
+    return BackupUnusableError(
         f"{path} is corrupt: pg_restore cannot read it ({_first(said).rstrip('.')}).",
         untouched="Nothing was touched.",
         resolution="Look for another backup of the same time; without one, escalate and fix forward.",

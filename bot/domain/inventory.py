@@ -6,12 +6,13 @@ Plans name targets and nothing else. Addresses stand here, and credentials only 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from bot.domain import balancers
 from bot.domain.arns import ListenerArn, RuleArn, TargetGroupArn
@@ -396,6 +397,65 @@ class TerraformStack(TargetBase):
         return self
 
 
+def _as_prefix(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
+PingHost = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,252}$")]
+"""A host as a device's ``ping`` takes it; nothing that could end the command or add to it."""
+
+RoutePrefix = Annotated[str, Field(pattern=r"^[0-9a-f.:]+/\d{1,3}$"), AfterValidator(_as_prefix)]
+"""A network as ``address/length``, without host bits."""
+
+
+class OutOfBand(Model):
+    """The way to a device that does not lead over the network it makes.
+
+    Attributes:
+        kind: What stands at its end.
+        words: How to get there, for a person; no secret.
+    """
+
+    kind: Literal["console_server", "ipmi"]
+    words: str = Field(min_length=1, max_length=600)
+
+
+class NetworkDevice(TargetBase):
+    """A router or switch, reached over SSH. Its host key is always checked.
+
+    Attributes:
+        platform: What it speaks.
+        user: The login name.
+        key: The private key, by reference.
+        password: The password, by reference, for devices that take no key.
+        known_hosts: The file with the device's public key.
+        connect_timeout: How long a connection may take.
+        out_of_band: The way to its console.
+        ping: Hosts that must answer pings from the device before a change is confirmed.
+        routes: Networks that must be in its routing table before a change is confirmed.
+    """
+
+    kind: Literal["network_device"] = "network_device"
+    platform: Literal["ios", "iosxe", "junos"]
+    address: str
+    port: int = Field(default=22, ge=1, le=65535)
+    user: str
+    key: SecretRef | None = None
+    password: SecretRef | None = None
+    known_hosts: str
+    connect_timeout: Duration = parse_duration("10s")
+    out_of_band: OutOfBand | None = None
+    ping: tuple[PingHost, ...] = ()
+    routes: tuple[RoutePrefix, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> NetworkDevice:
+        if (self.key is None) == (self.password is None):
+            raise ValueError("name exactly one credential of the device: key or password")
+        return self
+
+
 Target = (
     ServerGroup
     | Database
@@ -407,6 +467,7 @@ Target = (
     | Downstream
     | Cache
     | TerraformStack
+    | NetworkDevice
 )
 MetricsTarget = MetricsPage | PrometheusQueries
 
@@ -425,6 +486,7 @@ class Inventory(Model):
     caches: dict[Name, Cache] = Field(default_factory=dict, exclude_if=_unused)
     downstreams: dict[Name, Downstream] = Field(default_factory=dict, exclude_if=_unused)
     stacks: dict[Name, TerraformStack] = Field(default_factory=dict, exclude_if=_unused)
+    devices: dict[Name, NetworkDevice] = Field(default_factory=dict, exclude_if=_unused)
 
     @model_validator(mode="after")
     def _unique(self) -> Inventory:
@@ -452,6 +514,7 @@ class Inventory(Model):
         yield from self.caches.items()
         yield from self.downstreams.items()
         yield from self.stacks.items()
+        yield from self.devices.items()
 
     def find(self, name: str) -> Target | None:
         """Return the target of that name, or None."""
@@ -477,6 +540,7 @@ class Inventory(Model):
             caches={name: target for name, target in self.caches.items() if name in wanted},
             downstreams={name: target for name, target in self.downstreams.items() if name in wanted},
             stacks={name: target for name, target in self.stacks.items() if name in wanted},
+            devices={name: target for name, target in self.devices.items() if name in wanted},
         )
 
     def digest(self) -> str:

@@ -28,6 +28,7 @@ class SshHost:
         port: Where it listens.
         key: The host's key.
         as_nobody: Whether the commands run without any rights of root.
+        sudo_elevates: Whether those that begin with sudo have them all the same.
     """
 
     folder: Folder
@@ -35,6 +36,7 @@ class SshHost:
     key: asyncssh.SSHKey
     port: int = 0
     as_nobody: bool = False
+    sudo_elevates: bool = False
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
     _children: list[asyncio.subprocess.Process] = field(default_factory=list)
     _acceptor: asyncssh.SSHAcceptor | None = None
@@ -77,7 +79,9 @@ class SshHost:
         return sum(not connection.is_closed() for connection in self.connections)
 
     async def _handle(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if self.as_nobody else {}
+        elevated = self.sudo_elevates and (process.command or "").startswith("sudo -n -- ")
+        nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        nobody = nobody if self.as_nobody and not elevated else {}
         child = await asyncio.create_subprocess_exec(
             *("sh", "-c", process.command or "true"),
             stdin=asyncio.subprocess.PIPE,

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from actuators import servers
-from actuators.servers import ServersStep, StartServers, StopServers
+from actuators.servers import StartServers, StopServers
+from actuators.servers_hosts import ServersStep
 from bot.domain.actuation import Actuator, Presence, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.plan import Step
