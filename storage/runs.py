@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
@@ -32,7 +33,12 @@ from storage.tables import LOCK_INDEX
 
 _LOG = logging.getLogger(__name__)
 _CREATE_ATTEMPTS = 5
-_SNAPSHOTS = 256
+_SNAPSHOTS = 64
+"""Plans with their targets that are kept as they were read, some 30 kB each: those of the rollbacks that act. Many
+more may wait for people, and cost nothing meanwhile."""
+
+_UNREADABLE_PAUSE = timedelta(seconds=30)
+"""How long a rollback that a program cannot read is left to others: programs of two releases may share a store."""
 
 
 class RunUnreadableError(RollbackError):
@@ -159,13 +165,20 @@ class SqlRuns:
         """Take the lease, bumping its fence; None while somebody holds a live one, or if the run has ended.
 
         Raises:
+            RunUnreadableError: If this program cannot read it; the lease was given back.
             StoreUnavailableError: If the store cannot be reached.
         """
         row = await self._database.row(statements.ACQUIRE, id=rollback_id, owner=owner, lease=self._lease)
         if row is None:
             return None
         lease = Lease(rollback_id=rollback_id, fence=row["fence"], valid_for=self._lease)
-        return lease, await self.load(rollback_id)
+        try:
+            return lease, await self.load(rollback_id)
+        except RunUnreadableError:
+            # A newer program may be at work on it: it must not wait for our lease to lapse.
+            later = self._clock.now() + _UNREADABLE_PAUSE
+            await self.release(lease, seen=sys.maxsize, wake_at=later)
+            raise
 
     async def renew(self, lease: Lease) -> int:
         """Prolong the lease and return the journal's newest number.

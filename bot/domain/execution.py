@@ -152,12 +152,13 @@ def _remedies(run: Run, view: View) -> Action | None:
                 return Settle(step.id, offered.step["id"])
     chosen = [key for key in run.steps if run.remedy(key) and key not in view.running]
     doubtful = [key for key in chosen if run.status(key).state is StepState.STARTED]
-    start = [key for key in chosen if run.status(key).state is StepState.PENDING]
+    start = [key for key in chosen if run.status(key).state is StepState.PENDING and _wanted(run, key)]
     mine = [key for key in (*start, *doubtful) if view.reaches(run, target_of(run, key))]
     if mine:
         return RunSteps(
             start=tuple(key for key in start if key in mine),
             observe_first=tuple(key for key in doubtful if key in mine),
+            only_look=run.pause is not None,
         )
     if view.running:
         return Await(until=_look_again(run, view))
@@ -169,6 +170,12 @@ def _remedies(run: Run, view: View) -> Action | None:
     for step in unasked:
         return OfferRemedies(step.id) if view.reaches(run, step.target) else HandOver(run.zone_of(step.target))
     return None
+
+
+def _wanted(run: Run, remedy: str) -> bool:
+    """Return whether a chosen remedy may begin: in a pause only if it was chosen since, knowing of the pause."""
+    since = run.after(events.HoldAsked) if run.pause else run.history
+    return any(isinstance(event, events.RemedyChosen) and event.remedy == remedy for event in since)
 
 
 def _unasked(run: Run, step: Step) -> bool:
@@ -203,10 +210,7 @@ def _within(run: Run, steps: tuple[Step, ...], view: View) -> Action:
             # What had begun is brought to a known end before anybody is asked, or gives up.
             return _reached(run, view, [], group.doubtful, only_look=run.pause is not None)
         return waiting if view.running else Hold(tuple(group.stuck), _why_held(run, group))
-    if group.start or group.doubtful:
-        reached = _reached(run, view, group.start, group.doubtful)
-        return waiting if isinstance(reached, HandOver) and view.running else reached
-    return waiting
+    return _reached(run, view, group.start, group.doubtful) if group.start or group.doubtful else waiting
 
 
 def _sorted(run: Run, steps: tuple[Step, ...], view: View) -> _Group:
@@ -231,13 +235,17 @@ def _sorted(run: Run, steps: tuple[Step, ...], view: View) -> _Group:
 
 
 def _reached(run: Run, view: View, start: list[Step], doubtful: list[Step], *, only_look: bool = False) -> Action:
-    """Return those steps that this worker can reach, or whose turn it is."""
+    """Return those steps that this worker can reach, or whose turn it is once this worker's own have ended."""
     mine = RunSteps(
         start=tuple(step.id for step in start if view.reaches(run, step.target)),
         observe_first=tuple(step.id for step in doubtful if view.reaches(run, step.target)),
         only_look=only_look,
     )
-    return mine if mine.start or mine.observe_first else HandOver(run.zone_of((*start, *doubtful)[0].target))
+    if mine.start or mine.observe_first:
+        return mine
+    if view.running:
+        return Await(until=_look_again(run, view))  # with the lease would go what these steps are about to report
+    return HandOver(run.zone_of((*start, *doubtful)[0].target))
 
 
 def beyond_return(run: Run, step: Step, *, now: datetime) -> bool:

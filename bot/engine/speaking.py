@@ -89,13 +89,22 @@ class Speech:
             return Scene(run, progress, await self._means.ledger.all(rollback_id))
 
     async def _say(self, scene: Scene) -> tuple[float | None, bool]:
-        """Post what is missing, in order; return when to come back, and whether something holds up what follows."""
+        """Post what is missing, in order; return when to come back, and whether something holds up what follows.
+
+        A direct message holds up only what its person is told directly after it.
+        """
         pause: float | None = None
+        waiting: set[str] = set()
         for announcement in wanted.wanted(scene.run, self._means.policy, scene.entries):
+            if announcement.user in waiting:
+                continue
             wait = await self._poster.ensure(scene, announcement)
             pause = _sooner(pause, wait)
-            if wait is not None and announcement.place is not Place.DIRECT:
-                return pause, True  # what comes later must not overtake it
+            if wait is None:
+                continue
+            if announcement.place is not Place.DIRECT:
+                return pause, True
+            waiting.add(announcement.user)
         return pause, False
 
     async def _count(self, scene: Scene) -> float | None:

@@ -253,5 +253,9 @@ class _Latest:
 
 
 def _as_it_stood(run: Run, step_id: str) -> Still:
-    """A step may begin while its rollback goes on as it did, and nobody has said anything about the step."""
-    return lambda now: now.state is run.state and now.status(step_id) == run.status(step_id)
+    """A step may begin while its rollback goes on as it did, and nobody has said anything about it or the step."""
+    return lambda now: (
+        now.state is run.state
+        and now.status(step_id) == run.status(step_id)
+        and (now.pause, now.giving_up) == (run.pause, None)
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+from pydantic import BaseModel
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -13,14 +14,7 @@ import actuators.metrics
 from actuators import secrets
 from bot.domain.authority import Role as PersonRole
 from bot.domain.errors import RollbackError
-from bot.domain.inventory import (
-    Cluster,
-    Database,
-    Inventory,
-    PrometheusQueries,
-    SecretRef,
-    ServerGroup,
-)
+from bot.domain.inventory import Inventory, SecretRef
 from bot.domain.ports import Clock
 from bot.main import doctor_store
 from bot.main.compose import Site, build_registry, read_site
@@ -116,17 +110,23 @@ def _inventory(settings: Settings, site: Site) -> Finding:
 
 
 def _references(inventory: Inventory) -> list[tuple[str, SecretRef]]:
-    found: list[tuple[str, SecretRef]] = []
-    for name, target in inventory.items():
-        if isinstance(target, ServerGroup) and target.ssh:
-            found.append((name, target.ssh.key))
-        if isinstance(target, Database) and target.password:
-            found.append((name, target.password))
-        if isinstance(target, PrometheusQueries) and target.token:
-            found.append((name, target.token))
-        if isinstance(target, Cluster) and target.kubeconfig:
-            found.append((name, target.kubeconfig))
-    return found
+    return [(name, reference) for name, target in inventory.items() for reference in _within(target)]
+
+
+def _within(value: object) -> Iterator[SecretRef]:
+    """Yield every reference to a secret in a target, however deep it stands."""
+    match value:
+        case SecretRef():
+            yield value
+        case BaseModel():
+            for field in type(value).model_fields:
+                yield from _within(getattr(value, field))
+        case dict():
+            for each in value.values():
+                yield from _within(each)
+        case list() | tuple():
+            for each in value:
+                yield from _within(each)
 
 
 def _credentials(inventory: Inventory) -> list[Finding]:

@@ -129,7 +129,7 @@ def test_loss_is_asked() -> None:
 
 
 def _aborted(*found: events.Surveyed) -> Run:
-    history = (
+    history: tuple[AnyEvent, ...] = (
         stories.started(NOW, "swap"),
         stories.succeeded(NOW, "swap"),
         stories.abort_asked(NOW),

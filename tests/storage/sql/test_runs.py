@@ -275,6 +275,17 @@ async def test_unreadable_rollback_hides_no_other(
     assert len(await runs.recent(5)) == 1
 
 
+async def test_unreadable_rollback_is_left_to_others(database: Database, runs: SqlRuns, run: Run) -> None:
+    """A program that cannot read a rollback gives its lease back at once, so that one that can goes on."""
+    fewer: Any = plan_model({"test.look": samples.Look})
+    strangers = SqlRuns(database, plan_model=fewer, clock=samples.SystemClock())
+    with pytest.raises(RunUnreadableError, match="rb-0001 cannot be read"):
+        await strangers.acquire(run.id, "older")
+    assert await runs.due() == ()
+    taken = await runs.acquire(run.id, "newer")
+    assert taken is not None
+
+
 async def test_output_with_nul_is_kept(runs: SqlRuns, run: Run) -> None:
     """Output of a tool may hold NUL characters; the journal takes it, and reads it as the writer was told."""
     run = await executing(runs, run)
