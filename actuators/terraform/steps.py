@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from datetime import timedelta
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,7 +39,13 @@ class Expect(Model):
         return f"{self.add} to add, {self.change} to change, {self.destroy} to destroy"
 
 
-class TerraformApply(Step):
+class StackStep(Step):
+    """What the steps on a stack share: a look is a whole plan against every resource."""
+
+    looking: ClassVar[timedelta | None] = timedelta(minutes=5)
+
+
+class TerraformApply(StackStep):
     """Bring the infrastructure to what earlier code describes.
 
     The plan is made and saved when the step runs, compared with `expect`, and exactly that file is applied.
@@ -104,7 +111,7 @@ class TerraformStateVersions(Diagnosis):
         return self.title or f"Earlier states of {self.target}"
 
 
-class TerraformImport(Step):
+class TerraformImport(StackStep):
     """Take a resource that exists into the state, so that it is no longer created a second time.
 
     Attributes:
@@ -123,7 +130,7 @@ class TerraformImport(Step):
         return self.title or f"Import {self.identity} as {self.address} on {self.target}"
 
 
-class TerraformStateRm(Step):
+class TerraformStateRm(StackStep):
     """Take a resource out of the state. The resource itself stays, and is no longer managed.
 
     Attributes:
@@ -140,7 +147,7 @@ class TerraformStateRm(Step):
         return self.title or f"Take {self.address} out of the state of {self.target}"
 
 
-class TerraformUnlock(Step):
+class TerraformUnlock(StackStep):
     """Release exactly this lock of the state; another one stays.
 
     Attributes:
@@ -159,7 +166,7 @@ class TerraformUnlock(Step):
         return self.title or f"Release the lock {self.lock} on the state of {self.target}"
 
 
-class TerraformStateRestore(Step):
+class TerraformStateRestore(StackStep):
     """Push an earlier state back, where the present one is damaged. Only the record changes, no infrastructure.
 
     Attributes:

@@ -64,6 +64,9 @@ class Step(Model):
     diagnoses: ClassVar[bool] = False
     """Whether the step only shows what it finds, and never fails for it: then it verifies nothing."""
 
+    looking: ClassVar[timedelta | None] = None
+    """How long one look at the target may take, where it takes longer than most; None: as the engine allows."""
+
     id: Name
     kind: str
     target: Name

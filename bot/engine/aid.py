@@ -134,7 +134,7 @@ def facts_of(run: Run) -> dict[str, Facts]:
 
 async def observed(registry: Registry, step: Step, context: Context, *, settings: EngineSettings) -> Observation:
     """Look whether a step's effect is there; whatever goes wrong with looking is UNKNOWN, with its words."""
-    limit = settings.check_timeout
+    limit = step.looking or settings.check_timeout
     try:
         looking = registry.actuator(step).observe(step, context)
         return outside.observation(await outside.call(looking, limit=limit))

@@ -103,12 +103,13 @@ class Checks:
 
     async def _step(self, step: Step, context: Context, limit: asyncio.Semaphore) -> tuple[Check, ...]:
         async with limit:
+            patience = step.looking or self._settings.check_timeout
             try:
                 looking = self._registry.actuator(step).check(step, context)
-                found = await outside.call(looking, limit=self._settings.check_timeout)
+                found = await outside.call(looking, limit=patience)
                 return tuple(outside.check(check) for check in found)
             except outside.NoAnswerError:
-                words = f"no answer within {in_words(self._settings.check_timeout)}. Nothing was changed."
+                words = f"no answer within {in_words(patience)}. Nothing was changed."
                 return (Check(_subject(step), Verdict.FAIL, words, "See whether the target is reachable."),)
             except RollbackError as error:
                 failed = Check(_subject(step), Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution)
