@@ -39,13 +39,13 @@ class Expect(Model):
         return f"{self.add} to add, {self.change} to change, {self.destroy} to destroy"
 
 
-class StackStep(Step):
+class _Slow(Step):
     """What the steps on a stack share: a look is a whole plan against every resource."""
 
     looking: ClassVar[timedelta | None] = timedelta(minutes=5)
 
 
-class TerraformApply(StackStep):
+class TerraformApply(_Slow):
     """Bring the infrastructure to what earlier code describes.
 
     The plan is made and saved when the step runs, compared with `expect`, and exactly that file is applied.
@@ -111,7 +111,7 @@ class TerraformStateVersions(Diagnosis):
         return self.title or f"Earlier states of {self.target}"
 
 
-class TerraformImport(StackStep):
+class TerraformImport(_Slow):
     """Take a resource that exists into the state, so that it is no longer created a second time.
 
     Attributes:
@@ -130,7 +130,7 @@ class TerraformImport(StackStep):
         return self.title or f"Import {self.identity} as {self.address} on {self.target}"
 
 
-class TerraformStateRm(StackStep):
+class TerraformStateRm(_Slow):
     """Take a resource out of the state. The resource itself stays, and is no longer managed.
 
     Attributes:
@@ -147,7 +147,7 @@ class TerraformStateRm(StackStep):
         return self.title or f"Take {self.address} out of the state of {self.target}"
 
 
-class TerraformUnlock(StackStep):
+class TerraformUnlock(_Slow):
     """Release exactly this lock of the state; another one stays.
 
     Attributes:
@@ -166,7 +166,7 @@ class TerraformUnlock(StackStep):
         return self.title or f"Release the lock {self.lock} on the state of {self.target}"
 
 
-class TerraformStateRestore(StackStep):
+class TerraformStateRestore(_Slow):
     """Push an earlier state back, where the present one is damaged. Only the record changes, no infrastructure.
 
     Attributes:
