@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bot.domain.errors import StoreUnavailableError
+from bot.domain.errors import RollbackError, StoreUnavailableError
 from bot.domain.run import Run
 from bot.domain.steering import blocked_words
 from bot.engine.service import Service
@@ -48,8 +48,8 @@ def routes(service: Service, *, token: str) -> Iterable[web.RouteDef]:
             return web.json_response({"error": "that is no name of a service"}, status=400)
         try:
             blocking = await service.blocking(name)
-        except StoreUnavailableError as error:
-            log.warning("a pipeline asked for %r, and the store cannot be reached: %s", name, error)
+        except (StoreUnavailableError, RollbackError) as error:
+            log.warning("a pipeline asked for %r, and it cannot be told: %s", name, error)
             answer = {"deploy": False, "reason": "It cannot be told at the moment. Do not deploy before it can."}
             return web.json_response(answer, status=503)
         return _answer(blocking)

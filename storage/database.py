@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import URL, Executable, RowMapping, make_url
+from sqlalchemy import URL, Executable, RowMapping, event, make_url
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -129,6 +130,24 @@ def unavailable(where: str) -> Iterator[None]:
         raise
 
 
+def _replace_if_ended(connection: Any, _record: object, _proxy: object) -> None:
+    """Have a connection replaced that the server has ended meanwhile: an idle one has nothing else to say.
+
+    Looking costs nothing, unlike a ping, which would be a round trip before each statement. A server that vanished
+    without a word is noticed by neither before the answer fails to come.
+
+    Raises:
+        InvalidatePoolError: To the pool, which opens a new connection, and in time new ones for all others.
+    """
+    ours: psycopg.AsyncConnection[Any] = connection.driver_connection
+    if ours.closed:
+        raise sa_exc.InvalidatePoolError
+    watch = select.poll()
+    watch.register(ours.fileno(), select.POLLIN)
+    if watch.poll(0):
+        raise sa_exc.InvalidatePoolError
+
+
 def _storable(value: Any) -> Any:
     """Return the value without NUL characters, which PostgreSQL's texts cannot hold."""
     return value.replace("\x00", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
@@ -159,10 +178,10 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=patience.total_seconds(),
-            pool_pre_ping=True,
             pool_use_lifo=True,
             hide_parameters=True,
         )
+        event.listen(self._engine.sync_engine, "checkout", _replace_if_ended)
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     async def _open(self) -> psycopg.AsyncConnection[Any]:

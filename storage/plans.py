@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import stat
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,17 +27,34 @@ __all__ = ["PlanFolder", "PlanProblem", "plan_schema", "read_inventory", "read_p
 _SUFFIXES = (".yaml", ".yml")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _Stamp = tuple[int, int, int, int]
+_KEPT = 64
+"""Plans that are kept as they were read, some 20 kB each; a folder may hold the plans of years."""
 
 
 @dataclass(frozen=True)
 class _Read:
+    """What a file was read as: a plan or problems.
+
+    Attributes:
+        stamp: Tells whether the file has changed since.
+        plan: The plan; None if there are problems, or if it is not kept.
+        problems: What is wrong with it.
+        about: Title, service and time of deployment of a sound plan; kept for the list.
+    """
+
     stamp: _Stamp
     plan: Plan | None
     problems: tuple[PlanProblem, ...]
+    about: tuple[str, str, datetime] | None = None
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether it was a plan that is not kept."""
+        return self.plan is None and self.about is not None
 
 
 class PlanFolder:
-    """The plans of a folder. A file that did not change is read once.
+    """The plans of a folder. A file that did not change is read once; plans that were read long ago, again.
 
     Args:
         folder: Holds ``<change>.yaml`` files. It may appear later, and change at any time.
@@ -48,6 +67,8 @@ class PlanFolder:
         self._catalogue = catalogue
         self._inventory = inventory
         self._known: dict[str, _Read] = {}
+        self._kept: dict[str, None] = {}
+        self._changing = threading.Lock()
 
     async def find(self, change: str) -> Plan:
         """Return the plan of a change.
@@ -86,7 +107,7 @@ class PlanFolder:
                 untouched="Nothing was run.",
                 resolution=f"Remove one of them from {self._folder}.",
             )
-        read = self._read(found[0])
+        read = self._read(found[0], whole=True)
         if read.plan is None:
             raise invalid(self._shown(found[0]), read.problems)
         return read.plan
@@ -108,7 +129,8 @@ class PlanFolder:
 
     def _list(self) -> tuple[PlanSummary, ...]:
         names = self._names()
-        self._known = {name: read for name, read in self._known.items() if name in names}
+        with self._changing:
+            self._known = {name: read for name, read in self._known.items() if name in names}
         found = [self._summary(name, names) for name in names]
         return tuple(sorted(found, key=lambda plan: plan.deployed_at or _NEVER, reverse=True))
 
@@ -128,12 +150,11 @@ class PlanFolder:
             return PlanSummary(
                 change, "", "", None, valid=False, file=file, problems=(f"{file}:1:1: {error.brief}",)
             )
-        if read.plan is None:
+        if read.about is None:
             return PlanSummary(
                 change, "", "", None, valid=False, file=file, problems=tuple(map(str, read.problems))
             )
-        plan = read.plan
-        return PlanSummary(change, plan.title, plan.service, plan.deployed_at, valid=True, file=file)
+        return PlanSummary(change, *read.about, valid=True, file=file)
 
     def _names(self) -> tuple[str, ...]:
         """Return the names of the plans' files as the folder spells them, whatever case the file system folds."""
@@ -150,13 +171,19 @@ class PlanFolder:
             sorted(n for n in names if n.casefold().startswith("chg") and n.casefold().endswith(_SUFFIXES))
         )
 
-    def _read(self, name: str) -> _Read:
+    def _read(self, name: str, *, whole: bool = False) -> _Read:
+        """Return what a file says.
+
+        Args:
+            name: The file's name.
+            whole: Whether the plan itself is wanted.
+        """
         file = self._shown(name)
         try:
             path = self._inside(name)
             stamp = _stamp(path)
             known = self._known.get(name)
-            if known and known.stamp == stamp:
+            if known and known.stamp == stamp and not (whole and known.forgotten):
                 return known
             text = read_text(path)
         except FileProblemError as error:
@@ -169,8 +196,22 @@ class PlanFolder:
                 resolution="Escalate to the change manager, and correct the file's rights in the plan folder.",
             ) from error
         plan, problems = check_text(text, file=file, catalogue=self._catalogue, inventory=self._inventory)
-        read = self._known[name] = _Read(stamp, plan, problems)
+        about = (plan.title, plan.service, plan.deployed_at) if plan else None
+        read = _Read(stamp, plan, problems, about)
+        self._keep(name, read)
         return read
+
+    def _keep(self, name: str, read: _Read) -> None:
+        """Keep what was read; of the plan that was read longest ago only what the list shows."""
+        with self._changing:
+            self._known[name] = read
+            self._kept.pop(name, None)
+            self._kept[name] = None
+            if len(self._kept) > _KEPT:
+                oldest = next(iter(self._kept))
+                del self._kept[oldest]
+                if oldest in self._known:
+                    self._known[oldest] = dataclasses.replace(self._known[oldest], plan=None)
 
     def _inside(self, name: str) -> Path:
         """Return the real file; a link may point to another file of the folder, never out of it."""

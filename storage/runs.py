@@ -240,8 +240,13 @@ class SqlRuns:
         return None if row is None else self._run(row)
 
     async def blocking(self, service: str) -> tuple[Run, ...]:
-        """Return the rollbacks because of which deployments of a service are blocked, the newest first."""
-        return await self._readable(statements.BLOCKING, service=service)
+        """Return the rollbacks because of which deployments of a service are blocked, the newest first.
+
+        Raises:
+            RunUnreadableError: If one of them cannot be read by this program: left out, it would block nothing.
+            StoreUnavailableError: If the store cannot be reached.
+        """
+        return tuple(self._run(row) for row in await self._database.rows(statements.BLOCKING, service=service))
 
     async def blocked(self) -> tuple[Run, ...]:
         """Return the rollbacks because of which deployments of any service are blocked, the newest first."""

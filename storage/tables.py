@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    Integer,
     MetaData,
     PrimaryKeyConstraint,
     Sequence,
@@ -75,6 +77,7 @@ class RollbackRow(Row, table=True):
     """A rollback: its snapshots, its state, its lease. The truth is its journal; this is what is found quickly.
 
     `fence` rises with each lease. A lease with an owner that has lapsed was not given back: its worker died.
+    `zone` is the network zone whose worker is to go on.
     """
 
     __tablename__ = "rollback"
@@ -86,6 +89,7 @@ class RollbackRow(Row, table=True):
         CheckConstraint("requester <> '' AND change <> '' AND service <> '' AND zone <> ''", name="named"),
         Index("rollback_active", "number", postgresql_where=text(f"state NOT IN ({ENDED})")),
         Index("rollback_change", "change", "number"),
+        Index("rollback_service", "service", "number"),
     )
 
     id: str = Field(
@@ -140,7 +144,17 @@ class JournalRow(Row, table=True):
     """One event of a rollback, for ever. `fence` is the writer's lease, NULL for a person's decision."""
 
     __tablename__ = "journal"
-    __table_args__ = (PrimaryKeyConstraint("rollback_id", "seq"), CheckConstraint("seq >= 1", name="seq"))
+    __table_args__ = (
+        PrimaryKeyConstraint("rollback_id", "seq"),
+        CheckConstraint("seq >= 1", name="seq"),
+        Index(
+            "journal_step",
+            "rollback_id",
+            "kind",
+            "seq",
+            postgresql_where=text("kind IN ('step_started', 'step_succeeded')"),
+        ),
+    )
 
     rollback_id: str = Field(sa_column=Column(Text, ForeignKey("rollback.id"), nullable=False))
     seq: int = Field(sa_column=Column(BigInteger, nullable=False))
@@ -177,12 +191,20 @@ class DeliveryRow(Row, table=True):
 
 
 class MessageRow(Row, table=True):
-    """An announcement that somebody claimed; `channel` and `ts` say where it was posted."""
+    """An announcement that somebody claimed; `channel` and `ts` say where it was posted.
+
+    `claimed_at` is when the last attempt to post it began or failed, `doubtful` whether that attempt may have
+    posted it all the same, `tries` how often the chat refused it, `given_up_at` when nobody tried any more. `shown`
+    names what an edited message shows since `edited_at`, and `refreshed` counts how often somebody wanted it to be
+    shown again. The card's row says up to which event of the journal everything has been `said`, and to which
+    `audience`: a digest of the policy.
+    """
 
     __tablename__ = "message"
     __table_args__ = (
         PrimaryKeyConstraint("rollback_id", "key"),
         CheckConstraint("(channel IS NULL) = (ts IS NULL)", name="posted"),
+        CheckConstraint("tries >= 0", name="tries"),
     )
 
     rollback_id: str = Field(sa_column=Column(Text, ForeignKey("rollback.id"), nullable=False))
@@ -190,6 +212,49 @@ class MessageRow(Row, table=True):
     claimed_at: datetime = Field(sa_column=_moment(default=True))
     channel: str | None = Field(default=None, sa_column=Column(Text))
     ts: str | None = Field(default=None, sa_column=Column(Text))
+    doubtful: bool = Field(sa_column_kwargs={"server_default": text("true"), "nullable": False})
+    tries: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
+    given_up_at: datetime | None = Field(default=None, sa_column=_moment(required=False))
+    shown: str | None = Field(default=None, sa_column=Column(Text))
+    edited_at: datetime | None = Field(default=None, sa_column=_moment(required=False))
+    refreshed: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    said: int | None = Field(default=None, sa_column=Column(BigInteger))
+    audience: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class SpeakerRow(Row, table=True):
+    """The one row that says which process speaks in the chat.
+
+    `fence` rises with each process that takes the floor, `until` is when it lapses or was given back, and
+    `silent_since` when the floor of the process before ended.
+    """
+
+    __tablename__ = "speaker"
+    __table_args__ = (
+        CheckConstraint("one", name="one"),
+        CheckConstraint("fence >= 1", name="fence"),
+        CheckConstraint("owner <> ''", name="owner"),
+    )
+
+    one: bool = Field(sa_column=Column(Boolean, primary_key=True, server_default=text("true")))
+    owner: str = Field(sa_column=Column(Text, nullable=False))
+    fence: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="1"))
+    until: datetime = Field(sa_column=_moment())
+    silent_since: datetime | None = Field(default=None, sa_column=_moment(required=False))
+
+
+class AccessTokenRow(Row, table=True):
+    """A token by which a person or a pipeline is known outside of the chat; only its digest is kept."""
+
+    __tablename__ = "access_token"
+    __table_args__ = (CheckConstraint("digest <> '' AND user_id <> '' AND created_by <> ''", name="named"),)
+
+    digest: str = Field(sa_column=Column(Text, primary_key=True))
+    user_id: str = Field(sa_column=Column(Text, nullable=False))
+    label: str = Field(sa_column=Column(Text, nullable=False, server_default=""))
+    created_by: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=_moment(default=True))
+    revoked_at: datetime | None = Field(default=None, sa_column=_moment(required=False))
 
 
 class ProgressRow(Row, table=True):

@@ -152,7 +152,7 @@ def _remedies(run: Run, view: View) -> Action | None:
                 return Settle(step.id, offered.step["id"])
     chosen = [key for key in run.steps if run.remedy(key) and key not in view.running]
     doubtful = [key for key in chosen if run.status(key).state is StepState.STARTED]
-    start = [key for key in chosen if run.status(key).state is StepState.PENDING and _wanted(run, key)]
+    start = _apart(run, view, [key for key in chosen if run.status(key).state is StepState.PENDING], doubtful)
     mine = [key for key in (*start, *doubtful) if view.reaches(run, target_of(run, key))]
     if mine:
         return RunSteps(
@@ -172,8 +172,28 @@ def _remedies(run: Run, view: View) -> Action | None:
     return None
 
 
+def _apart(run: Run, view: View, pending: list[str], doubtful: list[str]) -> list[str]:
+    """Return the chosen remedies that may begin, one on a target at a time: two restores must not meet."""
+    busy = {target_of(run, key) for key in (*view.running, *doubtful)}
+    found = []
+    for key in pending:
+        if _wanted(run, key) and target_of(run, key) not in busy:
+            busy.add(target_of(run, key))
+            found.append(key)
+    return found
+
+
 def _wanted(run: Run, remedy: str) -> bool:
-    """Return whether a chosen remedy may begin: in a pause only if it was chosen since, knowing of the pause."""
+    """Return whether a chosen remedy may begin.
+
+    Only while its step is held and it is among what is offered; in a pause only if it was chosen since, knowing of
+    the pause.
+    """
+    helping = run.remedy(remedy)
+    if helping is None or run.status(helping[0]).state is not StepState.HELD:
+        return False
+    if helping[1] not in run.remedies(helping[0]):
+        return False
     since = run.after(events.HoldAsked) if run.pause else run.history
     return any(isinstance(event, events.RemedyChosen) and event.remedy == remedy for event in since)
 
@@ -188,6 +208,8 @@ def _advance(run: Run, view: View) -> Action:
     for steps in groups:
         if any(run.status(step.id).state not in SETTLED for step in steps):
             return _within(run, steps, view)
+    if run.pause:
+        return Hold((), _why_held(run, _Group()))  # whoever holds it does not want to read that it is complete
     return Complete() if verifying else BeginVerification()
 
 
@@ -203,6 +225,10 @@ class _Group:
 
 def _within(run: Run, steps: tuple[Step, ...], view: View) -> Action:
     group = _sorted(run, steps, view)
+    late = [step for step in group.doubtful if beyond_return(run, step, now=view.now)]
+    if late:
+        # Interrupted before the point of no return: it is looked at, and not begun again after it by itself.
+        return _reached(run, view, [], late, only_look=True)
     waiting = Await(until=_look_again(run, view))
     if group.stuck or run.pause:
         # Nothing new begins beside a step that somebody must decide about; what runs may end.

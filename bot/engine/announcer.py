@@ -178,7 +178,8 @@ class _Round:
         pause: float | None = RETRY
         try:
             pause = await self._speech.sync(rollback_id)
-            self._failures.pop(rollback_id, None)
+            if pause is None:
+                self._failures.pop(rollback_id, None)
         except LeaseLostError:
             raise  # the round is over
         except StoreUnavailableError as error:

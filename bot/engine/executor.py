@@ -98,7 +98,7 @@ class _Drive:
         run = hold.run
         action = execution.next_action(run, await self._view(run))
         if self._stop.is_set():
-            return await self._leave()
+            return await self._leave(action)
         match action:
             case actions.Done():
                 return await self._rest(run)
@@ -128,8 +128,10 @@ class _Drive:
                 await hold.write(fact, still=unchanged(run))
         return False
 
-    async def _leave(self) -> bool:
+    async def _leave(self, action: actions.Action) -> bool:
         """Let what runs come to its end, then leave the rollback to another worker."""
+        if isinstance(action, actions.Await) and action.stop:
+            self._steps.stop()  # whoever gives a rollback up must not wait for the end of this worker
         if self._running or self._closing.opening:
             await self._hold.news.wait()
             return False

@@ -107,7 +107,8 @@ class Preflight:
 
     async def _why_void(self, run: Run, authorised: events.Authorised) -> str:
         """Return why the approval does not permit to begin now; empty if it does."""
-        valid = self._world.policy.approval_valid
+        asked: events.AuthorityAsked = run.last(events.AuthorityAsked)
+        valid = asked.expires_at - asked.at  # as it was promised: the policy may be another one by now
         if self._world.clock.now() >= authorised.at + valid:
             return f"no worker could begin within {in_words(valid)} of it"
         changes = await difference(run, plans=self._world.plans, inventory=self._world.inventory)

@@ -110,7 +110,8 @@ class Speech:
     async def _count(self, scene: Scene) -> float | None:
         """Post the countdown, or bring it up to date; return when to come back."""
         run, entry = scene.run, scene.entries.get(COUNTDOWN, Entry())
-        if entry.given_up or (entry.ref is None and run.state not in _COUNTED):
+        # One that may have been sent must be found and brought to its end; else nothing is counted down afterwards.
+        if entry.given_up or (COUNTDOWN not in scene.entries and run.state not in _COUNTED):
             return None
         interval = self._means.settings.countdown_interval.total_seconds()
         under_way = run.state in UNDER_WAY
@@ -122,9 +123,11 @@ class Speech:
         if content is None:
             return None
         announcement = Announcement(COUNTDOWN, Place.THREAD, content)
-        if entry.ref is None:
-            return await self._poster.ensure(scene, announcement)
-        return await self._editor.edit(scene, announcement, entry.ref, interval)
+        missing = await self._poster.ensure(scene, announcement)
+        ref = scene.ref(COUNTDOWN)
+        if missing is not None or ref is None:
+            return missing
+        return await self._editor.edit(scene, announcement, ref, interval)
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import assert_never
 
 from bot.domain.actuation import Progress
 from bot.domain.announcements import (
@@ -13,7 +12,6 @@ from bot.domain.announcements import (
     HeldQuestion,
     Note,
     Place,
-    Question,
     Standard,
     announcements,
 )
@@ -79,11 +77,9 @@ def plain(run: Run, announcement: Announcement) -> str:
             return "\n".join(part for part in (content.text, content.output) if part)
         case HeldQuestion():
             return f"{run.words_of(content.step)} is held, and somebody must decide. {_without_buttons(run)}"
-        case Question():
+        case _:  # a question; the type checker holds that nothing else comes here
             about = f" about {run.words_of(content.step)}" if content.step else ""
             return f"A decision is needed{about}: {content.about.value}. {_without_buttons(run)}"
-        case _:
-            assert_never(content)
 
 
 def _without_buttons(run: Run) -> str:

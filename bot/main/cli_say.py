@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -100,7 +101,7 @@ async def _check(services: list[str]) -> int:
             blocking = await service.blocking(services[0])
     except Exception as error:  # noqa: BLE001 - whatever it is, the pipeline must not take it for a yes
         _out.print(
-            f"[bold red]✗[/] It cannot be told whether {escape(services[0])} may be deployed: {escape(str(error))}"
+            f"[bold red]✗[/] It cannot be told whether {escape(services[0])} may be deployed: {escape(_why(error))}"
         )
         _out.print("  Do not deploy before it can.")
         return _UNKNOWN
@@ -113,6 +114,13 @@ async def _check(services: list[str]) -> int:
         _out.print(f"[bold red]✗[/] {escape(blocked_words(run))}", highlight=False)
         _out.print(f"  Lift it: rollback unblock {escape(run.id)} WHY", highlight=False)
     return _BLOCKED
+
+
+def _why(error: Exception) -> str:
+    """Return the error in words; settings that cannot be used are told without their values, secrets among them."""
+    if isinstance(error, ValidationError):
+        return "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors(include_input=False))
+    return str(error) or type(error).__name__
 
 
 def status(

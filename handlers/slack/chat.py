@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, assert_never
 
 from slack_sdk.errors import SlackApiError
+from slack_sdk.http_retry.async_handler import AsyncRetryHandler
 from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
@@ -42,6 +43,10 @@ def patient(client: AsyncWebClient) -> AsyncWebClient:
 
     It does not repeat a call after a lost connection: the message may have been posted. Whoever posts looks first.
     """
+    return _like(client, AsyncRateLimitErrorRetryHandler(max_retry_count=_RETRIES))
+
+
+def _like(client: AsyncWebClient, *retries: AsyncRetryHandler) -> AsyncWebClient:
     return AsyncWebClient(
         token=client.token,
         base_url=client.base_url,
@@ -50,7 +55,7 @@ def patient(client: AsyncWebClient) -> AsyncWebClient:
         proxy=client.proxy,
         session=client.session,
         trust_env_in_session=client.trust_env_in_session,
-        retry_handlers=[AsyncRateLimitErrorRetryHandler(max_retry_count=_RETRIES)],
+        retry_handlers=list(retries),
     )
 
 
@@ -67,6 +72,7 @@ class SlackChat:
     def __init__(self, client: AsyncWebClient, *, ops_channel: str, policy: Policy, clock: ports.Clock) -> None:
         self._client = client
         self._patient = patient(client)
+        self._once = _like(client)
         self._ops_channel = ops_channel
         self._policy = policy
         self._clock = clock
@@ -102,7 +108,7 @@ class SlackChat:
         try:
             channel = await self._channel(run, announcement, thread)
             self._patience.check(channel)
-            return await self._post(channel, message, extra, client=self._client)
+            return await self._post(channel, message, extra, client=self._once)
         except SlackApiError as error:
             why = meanings.meaning(error, run, announcement)
             self._patience.note(channel, why)

@@ -68,21 +68,35 @@ def _first_line(error: sa_exc.DBAPIError) -> str:
 
 def _upgrade(connection: Connection, where: str) -> None:
     _check_server(connection, where)
-    # The lock belongs to the session and ends with it, however this process ends.
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
-    connection.commit()
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     script = ScriptDirectory.from_config(config)
+    if _up_to_date(connection, script, where):
+        # Without the lock: a process that hangs in its start must not keep all others from starting.
+        return
+    # The lock belongs to the session and ends with it, however this process ends.
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+    connection.commit()
+    if _current(connection, script, where) != set(script.get_heads()):
+        command.upgrade(config, "head")
+    _upgrade_carrier(connection, where)
+
+
+def _up_to_date(connection: Connection, script: ScriptDirectory, where: str) -> bool:
+    if _current(connection, script, where) != set(script.get_heads()):
+        return False
+    available, applied = _carrier(connection, where)
+    return applied == set(available)
+
+
+def _current(connection: Connection, script: ScriptDirectory, where: str) -> set[str]:
     known = {revision.revision for revision in script.walk_revisions()}
     current = set(MigrationContext.configure(connection).get_current_heads())
     connection.rollback()
     if not current <= known:
         raise _newer(where, f"revision {', '.join(sorted(current - known))}")
-    if current != set(script.get_heads()):
-        command.upgrade(config, "head")
-    _upgrade_carrier(connection, where)
+    return current
 
 
 def _check_server(connection: Connection, where: str) -> None:
@@ -104,20 +118,27 @@ def _newer(where: str, what: str) -> StoreSchemaError:
     )
 
 
-def _upgrade_carrier(connection: Connection, where: str) -> None:
-    """Create procrastinate's tables, or apply those of its own migrations that a newer procrastinate brings."""
+def _carrier(connection: Connection, where: str) -> tuple[list[str], set[str]]:
+    """Return the names of procrastinate's own migrations, in order, and of those that have been applied."""
     folder = resources.files("procrastinate.sql") / "migrations"
     available = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     applied = set(connection.execute(text("SELECT name FROM carrier_schema")).scalars())
     connection.rollback()
     if not applied <= set(available):
         raise _newer(where, f"the carrier's {max(applied - set(available))}")
+    return available, applied
+
+
+def _upgrade_carrier(connection: Connection, where: str) -> None:
+    """Create procrastinate's tables, or apply those of its own migrations that a newer procrastinate brings."""
+    available, applied = _carrier(connection, where)
     if not applied:
         _apply(connection, SchemaManager.get_schema(), available)
     else:
         for name in available:
             if name not in applied:
-                _apply(connection, (folder / name).read_text(encoding="utf-8"), [name])
+                migration = resources.files("procrastinate.sql") / "migrations" / name
+                _apply(connection, migration.read_text(encoding="utf-8"), [name])
 
 
 def _apply(connection: Connection, script: str, names: list[str]) -> None:

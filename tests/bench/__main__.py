@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bot.main.clock import SystemClock
-from tests.bench import acknowledgement, approval, demo, machine, overhead
+from tests.bench import acknowledgement, approval, demo, machine, many, overhead
 from tests.bench.figures import Figure, table
 from tests.bench.stage import Workshop, workshop
 
@@ -26,6 +26,8 @@ BENCHMARKS: dict[str, Callable[[Workshop], Awaitable[list[Figure]]]] = {
     "ack": acknowledgement.measure,
     "click": approval.measure,
     "overhead": overhead.measure,
+    "many": many.at_once,
+    "waiting": many.waiting,
     "demo": demo.measure,
 }
 

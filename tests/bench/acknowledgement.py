@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from bot.demo import performance, scenario
 from bot.domain.ports import Clock
 from bot.main import chat
+from bot.main.listening import listening
 from handlers.console import delivery, payloads
 from handlers.console.model import ConsoleChannel, ConsoleUser, Identity
 from tests.bench import machine
@@ -204,5 +205,5 @@ async def _answers(clock: Clock) -> AsyncIterator[Answers]:
     app.add_routes([web.post("/answer/{number}", take)])
     port = chat.free_port("127.0.0.1", 0)
     answers.url = f"http://127.0.0.1:{port}/answer"
-    async with chat.listening(app, "127.0.0.1", port):
+    async with listening(app, "127.0.0.1", port):
         yield answers

@@ -33,7 +33,7 @@ async def measure(shop: Workshop) -> list[Figure]:
             found.append((await _wall(bot.store, rollback) - _acting(bot, rollback)) / STEPS)
         load = machine.load()
         shop.say("two committed INSERTs on the same server, over and over")
-        plain = await _plain(bot.store, shop.clock)
+        plain = await plain_steps(bot.store, shop.clock)
     return [
         Figure(
             name="Engine overhead per step, median",
@@ -75,7 +75,7 @@ def _acting(bot: BenchBot, rollback: str) -> float:
     return seconds
 
 
-async def _plain(store: str, clock: Clock) -> list[float]:
+async def plain_steps(store: str, clock: Clock) -> list[float]:
     """Return the seconds of each pair of INSERTs; each one is a transaction of its own."""
     took = []
     async with await psycopg.AsyncConnection.connect(store, autocommit=True) as connection:

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from bot.demo.bot_process import BotProcess
 from bot.domain.ports import Clock
-from bot.main.chat import free_port, listening
+from bot.main.chat import free_port
+from bot.main.listening import listening
 from handlers.console import ConsoleClient
 from storage.embedded import EmbeddedPostgres, Server
 from tests.bench.site import write_site
@@ -152,7 +153,7 @@ async def bench_bot(shop: Workshop, name: str, *, changes: int, steps: int) -> A
     folder = _new_folder(shop, name)
     store = await shop.database(f"bot_{name}")
     _secret_file(folder / "store-url", store)
-    async with _metrics_page() as metrics_url, _session() as session:
+    async with metrics_page() as metrics_url, _session() as session:
         files = write_site(
             folder / "site", changes=changes, steps=steps, metrics_url=metrics_url, now=shop.clock.now()
         )
@@ -167,7 +168,7 @@ async def bench_bot(shop: Workshop, name: str, *, changes: int, steps: int) -> A
         await process.start()
         try:
             tokens = await process.ready(session)
-            await _appears(folder / "door.json", shop.clock)
+            await appears(folder / "door.json", shop.clock)
             door = json.loads((folder / "door.json").read_text(encoding="utf-8"))
             yield BenchBot(
                 url=door["url"],
@@ -225,7 +226,9 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @asynccontextmanager
-async def _metrics_page() -> AsyncIterator[str]:
+async def metrics_page() -> AsyncIterator[str]:
+    """Yield the address of a page of metrics on which all is well."""
+
     async def show(_request: web.Request) -> web.Response:
         return web.Response(text=_PAGE)
 
@@ -236,7 +239,12 @@ async def _metrics_page() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}/metrics"
 
 
-async def _appears(path: Path, clock: Clock) -> None:
+async def appears(path: Path, clock: Clock) -> None:
+    """Return when a file is there.
+
+    Raises:
+        TimeoutError: It does not appear within 20 s.
+    """
     deadline = clock.monotonic() + _START_SECONDS
     while not await asyncio.to_thread(path.exists):
         if clock.monotonic() > deadline:

@@ -5,7 +5,7 @@ import pytest
 from bot.domain import ports
 from bot.domain.actuation import Progress
 from bot.domain.announcements import Place, announcements
-from bot.domain.errors import RollbackError
+from bot.domain.errors import RollbackError, StoreUnavailableError
 from bot.domain.lifecycle import State
 from bot.domain.ports import Entry, MessageRef
 from storage.runs import RunUnreadableError
@@ -118,6 +118,27 @@ async def test_another_announcer_posts_meanwhile(lab: Lab) -> None:
     lab.chat.cards[run.id] = other
     assert await announcer.sync(run.id) is None
     assert lab.chat.keys() == ["card"]
+
+
+async def test_a_store_that_is_away_behind_a_post(lab: Lab) -> None:
+    """A message that was posted and could not be noted, since the store was away, is found again."""
+    run = await noted(lab, await lab.requested())
+    known, away = lab.ledger.posted, True
+
+    async def posted(rollback_id: str, key: str, ref: MessageRef, *, shown: str = "") -> MessageRef:
+        if away and key == "0002-incident_opened":
+            raise StoreUnavailableError("away")
+        return await known(rollback_id, key, ref, shown=shown)
+
+    lab.ledger.posted = posted  # type: ignore[method-assign] # the store, at the worst moment
+    announcer = lab.announcer()
+    with pytest.raises(StoreUnavailableError):
+        await announcer.sync(run.id)
+    away = False
+    await wait_out(lab, 3)
+    assert await announcer.sync(run.id) is None
+    assert lab.chat.finds == ["0002-incident_opened"]
+    assert lab.chat.keys() == expected(lab, run)
 
 
 async def test_two_messages_under_one_key(lab: Lab) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bot.domain.actuation import Progress
 from bot.domain.errors import StoreUnavailableError
+from bot.domain.plan import Plan
 from tests.support import plans
 from tests.support.announcing import Cut, all_said, claimed, expected, noted, wait_out
 from tests.support.engine import Lab
@@ -88,6 +89,42 @@ async def test_one_timer_a_rollback(lab: Lab) -> None:
         announcing.cancel()
 
 
+async def test_a_chat_that_stays_away_is_left_alone(lab: Lab) -> None:
+    """The longer nothing gets through to the chat the more rarely a rollback is tried, until something does."""
+    await lab.requested()
+    trouble = Cut(ConnectionError("away"), post=5)
+    lab.chat.trouble = trouble
+    async with meanwhile(lab.announcer().run()) as announcing:
+        for pause in (2.0, 4.0, 8.0, 16.0, 30.0):
+            while not lab.clock.sleeping(pause):
+                await wait_out(lab, 0.5)
+        while lab.chat.keys() != ["card"]:
+            await wait_out(lab, 5)
+        trouble.times["post"] = 1
+        second = await lab.requested(other_plan())
+        await until(partial(lab.clock.sleeping, 2.0))
+        while second.id not in lab.chat.cards:
+            await wait_out(lab, 1)
+        announcing.cancel()
+
+
+def other_plan() -> Plan:
+    """Return a small plan for other targets."""
+    probes = plans.plan_of([[plans.probe("look")]], verification=[plans.probe("health")])
+    return probes.model_copy(update={"change": "CHG0012346"})
+
+
+async def test_a_chat_that_takes_something_is_tried_soon(lab: Lab) -> None:
+    """Where each message fails at first, but the next one gets through, the pauses do not grow."""
+    run = await noted(lab, await lab.requested(), times=3)
+    lab.chat.trouble = Cut(ConnectionError("reset"), post_0002=1, post_0003=1, post_0004=1)
+    async with meanwhile(lab.announcer().run()) as announcing:
+        while not all_said(lab, run):
+            await until(lambda: lab.clock.sleeping(2.0) or all_said(lab, run))
+            await wait_out(lab, 3)
+        announcing.cancel()
+
+
 async def test_an_earlier_timer_goes_first(lab: Lab) -> None:
     """Who waits long for one thing comes back sooner for another, and the later timer does nothing more."""
     run = await noted(lab, await lab.requested())
@@ -99,8 +136,8 @@ async def test_an_earlier_timer_goes_first(lab: Lab) -> None:
         await until(lambda: lab.clock.sleeping(1.0) == 2)  # keeping the floor, and the interval between edits
         await lab.clock.advance(1)
         await until(lambda: lab.chat.edits)
-        await wait_out(lab, 50)
-        await until(partial(all_said, lab, run))
+        while not all_said(lab, run):
+            await wait_out(lab, 10)
         announcing.cancel()
 
 

@@ -218,9 +218,14 @@ async def test_who_is_away_for_now_is_reached_later(lab: Lab) -> None:
         assert await announcer.sync(run.id) == 2.0
         await wait_out(lab, 4)
     assert lab.chat.keys() == [key for key in expected(lab, run) if key not in missing]
+    assert {call for call in trouble.calls if call.startswith("post") and call.endswith(plans.OWNER)} == {
+        f"post {missing[0]}"
+    }, "what the person is told later does not overtake it"
     trouble.error = None
     assert await announcer.sync(run.id) is None
     assert sorted(lab.chat.keys()) == sorted(expected(lab, run))
+    said = lab.chat.keys()
+    assert [key for key in said if key in missing] == missing
 
 
 @pytest.mark.parametrize(

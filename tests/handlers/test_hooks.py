@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from bot.domain import events
+from bot.domain.errors import RollbackError
 from bot.domain.run import Run, apply
 from handlers import hooks
 from tests.support import rollbacks
@@ -76,6 +77,18 @@ async def test_what_cannot_be_told_is_not_a_yes() -> None:
         status, document = await ask(client, f"{url}payments")
         assert (status, document["deploy"]) == (503, False)
         assert "Do not deploy" in document["reason"]
+
+
+async def test_a_rollback_that_cannot_be_read_is_not_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 and a no while this bot cannot read what blocks the service, e.g. because a newer one made it."""
+
+    async def unreadable(_self: Runs, _service: str) -> tuple[Run, ...]:
+        raise RollbackError("rb-0001 cannot be read by this program")
+
+    monkeypatch.setattr(Runs, "blocking", unreadable)
+    async with hook() as (url, _, client):
+        status, document = await ask(client, f"{url}payments")
+        assert (status, document["deploy"]) == (503, False)
 
 
 @pytest.mark.parametrize(

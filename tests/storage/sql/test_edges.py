@@ -1,4 +1,4 @@
-"""The ledger, the progress board, the audit, the documents and the register."""
+"""The progress board, the audit, the documents and the register."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from bot.domain.actuation import Progress
-from bot.domain.ports import AuditEntry, MessageRef
+from bot.domain.ports import AuditEntry
 from bot.domain.records import Record, RecordKind
 from bot.domain.run import Run
 from storage.audit import SqlAudit
 from storage.database import Database
 from storage.documents import SqlDocumentStore
-from storage.messages import SqlLedger
 from storage.progress import SqlProgressBoard
 from storage.register import SqlRegister
 from storage.runs import SqlRuns
@@ -22,26 +21,6 @@ from tests.storage.sql import samples
 from tests.storage.sql.conftest import Backstage
 
 FIELDS = {"Zeta": "last letter", "Alpha": "first letter", "Middle": "«between»", "": "no name"}
-
-
-async def test_an_announcement_is_claimed_once(database: Database, run: Run) -> None:
-    """Of many that would post the same announcement, exactly one may do so without looking."""
-    ledger = SqlLedger(database)
-    claims = await asyncio.gather(*(ledger.claim(run.id, "card") for _ in range(12)))
-    assert sorted(first for first, _ in claims) == [False] * 11 + [True]
-    assert {ref for _, ref in claims} == {None}
-
-
-async def test_a_posted_message_is_found(database: Database, run: Run) -> None:
-    """Who claims what has been posted learns where it is; what is claimed but not known to be posted is told."""
-    ledger = SqlLedger(database)
-    assert await ledger.claim(run.id, "card") == (True, None)
-    assert await ledger.claim(run.id, "0002-checked") == (True, None)
-    ref = MessageRef(channel="C0OPS", ts="1705333623.000100")
-    await ledger.posted(run.id, "card", ref)
-    assert await ledger.claim(run.id, "card") == (False, ref)
-    assert await ledger.all(run.id) == {"card": ref, "0002-checked": None}
-    assert await ledger.all("rb-9999") == {}
 
 
 async def test_newest_progress_counts(database: Database, run: Run, backstage: Backstage) -> None:

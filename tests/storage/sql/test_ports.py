@@ -11,6 +11,7 @@ from storage.messages import SqlLedger
 from storage.progress import SqlProgressBoard
 from storage.register import SqlRegister
 from storage.runs import SqlRuns
+from storage.speaker import SqlFloor
 from tests.storage.sql import samples
 
 
@@ -20,6 +21,7 @@ async def test_the_store_is_what_the_engine_expects(database: Database, store_ur
     runs: ports.Runs = SqlRuns(database, plan_model=samples.MODEL, clock=samples.SystemClock())
     board: ports.ProgressBoard = SqlProgressBoard(database)
     ledger: ports.Ledger = SqlLedger(database)
+    floor: ports.Floor = SqlFloor(database)
     audit: ports.Audit = SqlAudit(database)
     records: ports.Records = SqlRegister(database)
     documents: ports.DocumentStore = SqlDocumentStore(database)
@@ -27,6 +29,7 @@ async def test_the_store_is_what_the_engine_expects(database: Database, store_ur
     assert await runs.active() == ()
     assert await board.read("rb-0001") == {}
     assert await ledger.all("rb-0001") == {}
+    assert await floor.take("bot-1") is not None
     assert await audit.first_delivery("Ev1")
     assert await documents.load() == []
     assert callable(records.put)

@@ -145,7 +145,7 @@ async def test_upgrade_twice_and_at_once(empty_url: str) -> None:
     database = Database(empty_url)
     try:
         rows = await database.rows(text("SELECT version_num FROM alembic_version"))
-        assert [row["version_num"] for row in rows] == ["0001"]
+        assert [row["version_num"] for row in rows] == ["0002"]
         jobs = await database.rows(text("SELECT count(*) AS jobs FROM procrastinate_jobs"))
         assert jobs[0]["jobs"] == 0
     finally:
