@@ -54,7 +54,7 @@ def announcements(run: Run, policy: Policy) -> tuple[Announcement, ...]:
     return tuple(found)
 
 
-def _of_event(  # noqa: C901 - one case an event
+def _of_event(  # noqa: C901, PLR0912 - one case an event
     run: Run, policy: Policy, event: AnyEvent, number: int
 ) -> Iterator[Announcement]:
     key = f"{number:04d}-{event.kind}"
@@ -74,6 +74,9 @@ def _of_event(  # noqa: C901 - one case an event
             yield from _books(run, key, event)
         case events.Held() | events.Aborted():
             yield from _of_stop(run, key, event, number)
+        case events.WorkerMissing():
+            yield Announcement(key, Place.THREAD, Note(f"Stands still: {event.why}.", tone="bad"))
+            yield from _direct(key, _responsible(run), _stopped(run, "ROLLBACK STANDS STILL", event.why))
         case events.ConfirmationAsked():
             yield Announcement(key, Place.THREAD, Question(Asks.LOSS, number))
             yield from _direct(key, _to_confirm(run, policy), steering.please_confirm(run, event))

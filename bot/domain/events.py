@@ -336,6 +336,13 @@ class ContinuationChosen(Event):
     name: str
 
 
+class WorkerMissing(Event):
+    """No worker of the zone that must go on has taken the rollback for a while."""
+
+    kind: Literal["worker_missing"] = "worker_missing"
+    zone: str
+
+
 class CauseReported(Event):
     """A person found that the deployment was not the cause of the trouble: the actual one gets its own incident."""
 
@@ -419,6 +426,7 @@ AnyEvent = Annotated[
     | ExtensionDrafted
     | Extended
     | ContinuationChosen
+    | WorkerMissing
     | CauseReported
     | CauseFiled
     | DeploymentsReleased

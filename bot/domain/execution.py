@@ -274,6 +274,15 @@ def _reached(run: Run, view: View, start: list[Step], doubtful: list[Step], *, o
     return HandOver(run.zone_of((*start, *doubtful)[0].target))
 
 
+def _loss_confirmed(run: Run) -> bool:
+    """Return whether the loss was confirmed, and no remedy has put another backup in its place since."""
+    since = run.after(events.LossConfirmed)
+    if run.last(events.LossConfirmed) is None:
+        return False
+    chosen = [event.remedy for event in since if isinstance(event, events.RemedyChosen)]
+    return not any(helping[1].settles for key in chosen if (helping := run.remedy(key)))
+
+
 def beyond_return(run: Run, step: Step, *, now: datetime) -> bool:
     """Return whether the step would destroy data beyond the point of no return, and no second person confirmed it.
 
@@ -281,7 +290,7 @@ def beyond_return(run: Run, step: Step, *, now: datetime) -> bool:
     the rollback begins.
     """
     limit = run.plan.no_return_at()
-    if not step.destroys or now < limit or run.last(events.LossConfirmed):
+    if not step.destroys or now < limit or _loss_confirmed(run):
         return False
     decided = [e for e in run.history if isinstance(e, events.Decided) and e.step == step.id and e.at >= limit]
     return all(decision.choice is not Choice.RETRY for decision in decided)

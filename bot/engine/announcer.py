@@ -21,6 +21,7 @@ __all__ = ["Announcer", "Means"]
 _log = logging.getLogger(__name__)
 _EVERYTHING = "*"
 _LONGEST_RETRY = 30.0
+_DOUBLINGS = 4
 _COUNTDOWNS = 20
 """The most countdowns that are brought up to date in a minute because of the time alone: Slack allows 50 edits in
 one, and what happens to the rollbacks comes first."""
@@ -200,7 +201,7 @@ class _Round:
         if posted != self._speech.posted:
             failures = 0
         self._failures[rollback_id] = (self._speech.posted, failures + 1)
-        return float(min(RETRY * 2**failures, _LONGEST_RETRY))
+        return min(RETRY * 2.0 ** min(failures, _DOUBLINGS), _LONGEST_RETRY)
 
     def _later(self, group: asyncio.TaskGroup, rollback_id: str, pause: float) -> None:
         """Come back after the pause; of several timers of a rollback the earliest is enough."""

@@ -119,6 +119,8 @@ class _Drive:
                 await hold.write(await self._aid.remedies(run, step), still=unchanged(run))
             case actions.Survey(steps):
                 await hold.write(await self._aid.survey(run, steps), still=always)
+            case actions.FileCause() | actions.WriteRecords() if self._closing.opening:
+                await hold.news.wait()  # the incident is being opened: with the lease would go its number
             case actions.FileCause():
                 return await self._closing.file_cause(run)
             case actions.WriteRecords():

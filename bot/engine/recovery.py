@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from bot.domain import ports
+from bot.domain import events, ports
 from bot.domain.errors import StoreUnavailableError
 from bot.engine.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 _AGAIN_AFTER = 5.0
 _LONGEST_WAIT = 60.0
+_TOLD_AFTER = 20.0
+"""Once a job waited in vain for 5, 10 and 20 s people are told: by then a busy worker has been free or has died."""
 
 
 class Sweep:
@@ -73,7 +75,21 @@ class Sweep:
             return False
         if before:
             _log.warning("%s still waits for a worker of zone %s; does one run there?", rollback_id, zone)
+        if before and before[1] >= _TOLD_AFTER:
+            await self._tell(rollback_id, zone)
         await self._carrier.defer(rollback_id, zone)
         wait = min(2 * before[1], _LONGEST_WAIT) if before else _AGAIN_AFTER
         self._queued[rollback_id] = (now, wait)
         return True
+
+    async def _tell(self, rollback_id: str, zone: str) -> None:
+        """Write, once for each event that nobody follows up, that no worker of the zone takes the rollback."""
+        run = await self._runs.load(rollback_id)
+        if isinstance(run.history[-1], events.WorkerMissing):
+            return
+        words = f"no worker of zone {zone} has taken it: none runs there, or all of them are busy"
+        missing = events.WorkerMissing(at=self._clock.now(), who=self._settings.owner, why=words, zone=zone)
+        try:
+            await self._runs.append(run, missing, lease=None)
+        except ports.ConflictError:
+            _log.info("%s: somebody took it at last", rollback_id)

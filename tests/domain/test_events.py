@@ -43,6 +43,7 @@ EVERY: list[AnyEvent] = [
     stories.continuation_chosen(NOW),
     stories.deployments_released(NOW),
     stories.cause_reported(NOW),
+    stories.worker_missing(NOW),
     stories.cause_filed(NOW),
 ]
 KINDS = get_args(get_args(events.AnyEvent)[0])

@@ -12,7 +12,7 @@ from bot.domain.actions import Await, HandOver, RunSteps, View
 from bot.domain.actuation import Presence
 from bot.domain.announcements import Announcement, Asks, Note, Place, Question, Standard, announcements
 from bot.domain.events import AnyEvent
-from bot.domain.execution import next_action
+from bot.domain.execution import beyond_return, next_action
 from bot.domain.inventory import Inventory
 from bot.domain.lifecycle import State
 from bot.domain.run import Run
@@ -255,3 +255,21 @@ def test_remedy_that_runs() -> None:
     action = next_action(run, View(NOW, running=("remedy.look.9.0",)))
     assert isinstance(action, Await)
     assert action.until is None or action.until > NOW + timedelta(0)
+
+
+def test_nobody_goes_on() -> None:
+    """When no worker of a zone takes the rollback, its thread and the people in charge are told directly."""
+    posted = said(executing(stories.worker_missing(NOW)), "worker_missing")
+    assert posted[0].content == Note("Stands still: no worker of zone dmz has taken it.", tone="bad")
+    assert {each.user for each in posted[1:]} >= {plans.ON_CALL, plans.OWNER}
+
+
+@pytest.mark.parametrize(("settles", "asked"), [(True, True), (False, False)])
+def test_another_backup_is_another_loss(settles: bool, asked: bool) -> None:  # noqa: FBT001 - a table's columns
+    """A confirmed loss no longer counts once a remedy has put another backup in the place of the plan's."""
+    late = at("16:30")
+    offer = stories.offered(NOW, "restore", stories.remedy("restore", acts=True, settles=settles))
+    confirmed = happened(run_in(State.AUTHORISED), stories.confirmation_asked(NOW), stories.loss_confirmed(NOW))
+    run = happened(confirmed, stories.began(NOW), offer, stories.chosen(NOW, "restore"))
+    assert not beyond_return(confirmed, confirmed.plan.step("swap"), now=late)
+    assert beyond_return(run, run.plan.step("swap"), now=late) is asked

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
 from bot.domain.actuation import Progress
 from bot.domain.errors import StoreUnavailableError
-from bot.domain.plan import Plan
+from bot.engine import announcer
 from tests.support import plans
 from tests.support.announcing import Cut, all_said, claimed, expected, noted, wait_out
 from tests.support.engine import Lab
@@ -91,7 +92,7 @@ async def test_one_timer_a_rollback(lab: Lab) -> None:
 
 async def test_a_chat_that_stays_away_is_left_alone(lab: Lab) -> None:
     """The longer nothing gets through to the chat the more rarely a rollback is tried, until something does."""
-    await lab.requested()
+    run = await lab.requested()
     trouble = Cut(ConnectionError("away"), post=5)
     lab.chat.trouble = trouble
     async with meanwhile(lab.announcer().run()) as announcing:
@@ -101,17 +102,27 @@ async def test_a_chat_that_stays_away_is_left_alone(lab: Lab) -> None:
         while lab.chat.keys() != ["card"]:
             await wait_out(lab, 5)
         trouble.times["post"] = 1
-        second = await lab.requested(other_plan())
+        run = await noted(lab, run)
         await until(partial(lab.clock.sleeping, 2.0))
-        while second.id not in lab.chat.cards:
+        while not all_said(lab, run):
             await wait_out(lab, 1)
         announcing.cancel()
 
 
-def other_plan() -> Plan:
-    """Return a small plan for other targets."""
-    probes = plans.plan_of([[plans.probe("look")]], verification=[plans.probe("health")])
-    return probes.model_copy(update={"change": "CHG0012346"})
+class Silent:
+    """A speech of which nothing gets through."""
+
+    posted = 0
+
+
+def test_a_chat_that_is_away_for_days() -> None:
+    """However often it has failed, a rollback is tried twice a minute."""
+    speech: Any = Silent()
+    means: Any = None
+    tried = announcer._Round(speech, means)
+    pauses = [tried._backoff("rb-0001") for _ in range(2000)]
+    assert pauses[:6] == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert set(pauses[5:]) == {30.0}
 
 
 async def test_a_chat_that_takes_something_is_tried_soon(lab: Lab) -> None:
@@ -169,10 +180,19 @@ async def test_a_fault_is_passed_over(lab: Lab, error: Exception) -> None:
 async def test_a_store_that_is_away_at_the_start(lab: Lab) -> None:
     """An announcer that begins while the store is away says everything as soon as it is there."""
     run = await lab.requested()
+    known, away = lab.ledger.unsaid, True
+
+    async def unsaid(*, audience: str) -> tuple[str, ...]:
+        if away:
+            raise StoreUnavailableError("away")
+        return await known(audience=audience)
+
+    lab.ledger.unsaid = unsaid  # type: ignore[method-assign] # the store, at the first look
     wire = Wire(lab.runs, trouble=outage())
     async with meanwhile(lab.announcer(wire).run()) as announcing:
         await until(lambda: lab.clock.sleeping(2.0))
-        wire.trouble = no_trouble
+        assert lab.chat.posted == []
+        away, wire.trouble = False, no_trouble
         await lab.clock.advance(2)
         await until(partial(all_said, lab, run))
         announcing.cancel()

@@ -216,8 +216,9 @@ async def test_a_post_that_fails_at_the_stop(lab: Lab, caplog: pytest.LogCapture
     async with meanwhile(another(lab, "bot-1", line=Line(lab.chat, cut)).run()) as stopping:
         await hangs.reached.wait()
         stopping.cancel()
+        await until(lambda: not lab.clock.sleeping(1.0))  # the word has come to whoever keeps the floor
         for _ in range(20):
-            await turn()  # until the word has come to whoever posts
+            await turn()  # and to whoever posts
         hangs.go.set()
     assert "may be there or not" in caplog.text
     async with meanwhile(another(lab).run()) as speaking:

@@ -5,7 +5,7 @@ import pytest
 from bot.domain.errors import StoreUnavailableError
 from tests.support.engine import Lab
 from tests.support.fakes import meanwhile, until
-from tests.support.wires import Wire, no_trouble, outage
+from tests.support.wires import Passing, Wire, no_trouble, outage
 
 
 async def test_a_lost_job_is_replaced(lab: Lab) -> None:
@@ -79,3 +79,34 @@ async def test_the_sweep_never_ends(lab: Lab) -> None:
         await lab.clock.advance(1)
         await until(lambda: lab.jobs.queued == [(run.id, "default")])
         sweeping.cancel()
+
+
+async def test_people_hear_of_a_missing_worker(lab: Lab) -> None:
+    """A rollback that no worker takes for half a minute says so in its journal, once, and so to people."""
+    run = await lab.requested()
+    sweep = lab.sweep()
+    for pause in (0, 5, 10, 20, 40, 60):
+        await lab.clock.advance(pause)
+        assert await sweep.once() == (run.id,)
+    run = await lab.runs.load(run.id)
+    assert [event.kind for event in run.history] == ["requested", "worker_missing"]
+    assert (await lab.after(run)).seq > run.seq
+
+
+async def test_a_worker_comes_at_last(lab: Lab) -> None:
+    """When a worker takes the rollback while that is being written down, nothing is written."""
+    run = await lab.requested()
+    wire = Wire(lab.runs)
+    sweep = lab.sweep(wire=wire)
+    for pause in (0, 5, 10):
+        await lab.clock.advance(pause)
+        await sweep.once()
+    await lab.clock.advance(20)
+
+    async def taken(passing: Passing) -> None:
+        if passing.call == "append" and not passing.back:
+            await lab.worker().advance(run)
+
+    wire.trouble = taken
+    await sweep.once()
+    assert all(event.kind != "worker_missing" for event in (await lab.runs.load(run.id)).history)

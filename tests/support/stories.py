@@ -52,6 +52,7 @@ from bot.domain.events import (
     Surveyed,
     TargetFound,
     VerificationBegan,
+    WorkerMissing,
 )
 from bot.domain.inventory import Inventory
 from bot.domain.lifecycle import State
@@ -244,6 +245,11 @@ def extended(
 def continuation_chosen(when: datetime) -> ContinuationChosen:
     """A person chooses to go on beyond the window."""
     return ContinuationChosen(at=when, who=MANAGER, why="ten more minutes", name="J. Smith")
+
+
+def worker_missing(when: datetime, zone: str = "dmz") -> WorkerMissing:
+    """No worker of the zone takes the rollback."""
+    return WorkerMissing(at=when, who=_WORKER, why=f"no worker of zone {zone} has taken it", zone=zone)
 
 
 def cause_reported(when: datetime) -> CauseReported:
