@@ -14,6 +14,9 @@ from bot.domain.plan import Backup
 
 _CHUNK = 1024 * 1024
 
+LOOK_ELSEWHERE = "Look for another backup of the same time; without one, escalate and fix forward."
+"""What to do about a backup that cannot be used, before anybody has looked which others there are."""
+
 
 class BackupUnusableError(ActuatorError):
     """A backup is missing, empty, corrupt or another one than the plan means: only another file can help."""
@@ -111,7 +114,7 @@ def _unusable(
     backup: Backup,
     what: str,
     *,
-    resolution: str = "Look for another backup of the same time; without one, escalate and fix forward.",
+    resolution: str = LOOK_ELSEWHERE,
 ) -> BackupUnusableError:
     return BackupUnusableError(
         f"Backup {backup.id} {what}.", untouched="Nothing was touched.", resolution=resolution

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actuators.postgres import archive, beside, catalog, dumps
-from actuators.postgres.archive import BackupUnusableError
+from actuators.postgres.archive import LOOK_ELSEWHERE, BackupUnusableError
 from actuators.postgres.catalog import bytes_in_words, quoted
 from actuators.postgres.checks import Look, failed
 from actuators.postgres.connection import database_of
@@ -59,7 +59,9 @@ async def check_backup(step: Restore, context: Context) -> tuple[Check, ...]:
         return (await look_into(backup, database_of(step, context), context),)
     except BackupUnusableError as error:
         others = await dumps.in_a_sentence(database_of(step, context), backup, context)
-        return (replace(failed(subject, error), resolution=others),)
+        found = failed(subject, error)
+        advice = "" if found.resolution == LOOK_ELSEWHERE else found.resolution
+        return (replace(found, resolution=f"{advice} {others}".strip()),)
     except ActuatorError as error:
         return (failed(subject, error),)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bot.domain import events, ports
 from bot.domain.actuation import (
@@ -56,13 +56,12 @@ class Aid:
         step, failure = run.plan.step(step_id), run.status(step_id).failure
         fault = Fault(failure.brief, failure.output, failure.presence) if failure else Fault("")
         found: tuple[Remedy, ...] = ()
-        actuator = self._registry.actuator(step)
-        if isinstance(actuator, KnowsRemedies):
-            try:
-                asked = actuator.remedies(step, fault, self.context(run))
-                found = await outside.call(asked, limit=self._settings.check_timeout)
-            except Exception:  # noqa: BLE001 - a person decides without remedies then
-                _log.exception("%s: the remedies of step %s could not be found out", run.id, step_id)
+        actuator: Any = self._registry.actuator(step)
+        try:
+            asked = actuator.remedies(step, fault, self.context(run))
+            found = await outside.call(asked, limit=self._settings.check_timeout)
+        except Exception:  # noqa: BLE001 - a person decides without remedies then
+            _log.exception("%s: the remedies of step %s could not be found out", run.id, step_id)
         offered = tuple(_offered(run, remedy, n) for n, remedy in enumerate(found))
         return events.RemediesOffered(
             at=self._clock.now(), who=self._settings.owner, why="what may help", step=step_id, remedies=offered

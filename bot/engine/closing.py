@@ -58,32 +58,14 @@ class Closing:
             return await self._hold.give_back(seen=run.seq, wake_at=self._clock.now() + _RETRY)
         return False
 
-    async def file_cause(self, run: Run) -> bool:
-        """Write the incident of the actual cause; when that cannot be done now, come back later.
-
-        Returns:
-            Whether the lease was given back.
-        """
-        try:
-            await self._file(run)
-        except LeaseLostError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a record system raises, it is asked again
-            self._tell(error)
-            return await self._hold.give_back(seen=run.seq, wake_at=self._clock.now() + _RETRY)
-        return False
-
-    async def _file(self, run: Run) -> None:
-        reported = run.unfiled_cause
-        if reported is None:
-            return
-        number = await outside.call(self._books.file_cause(run, reported), limit=self._settings.records_timeout)
-        filed = events.CauseFiled(at=self._clock.now(), who=self._settings.owner, why=reported.why, incident=number)
-        await self._hold.write(filed, still=always)
-
     async def _next(self, run: Run) -> None:
-        if run.unfiled_cause:
-            await self._file(run)
+        if reported := run.unfiled_cause:
+            call = self._books.file_cause(run, reported)
+            number = await outside.call(call, limit=self._settings.records_timeout)
+            filed = events.CauseFiled(
+                at=self._clock.now(), who=self._settings.owner, why=reported.why, incident=number
+            )
+            await self._hold.write(filed, still=always)
         elif run.last(events.IncidentOpened) is None:
             await self._open()
         elif run.last(events.ReviewScheduled) is None:

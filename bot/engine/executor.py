@@ -121,9 +121,7 @@ class _Drive:
                 await hold.write(await self._aid.survey(run, steps), still=always)
             case actions.FileCause() | actions.WriteRecords() if self._closing.opening:
                 await hold.news.wait()  # the incident is being opened: with the lease would go its number
-            case actions.FileCause():
-                return await self._closing.file_cause(run)
-            case actions.WriteRecords():
+            case actions.FileCause() | actions.WriteRecords():
                 return await self._closing.close(run)
             case _:
                 fact = facts.fact_of(action, run, at=self._world.clock.now(), who=self._world.settings.owner)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _play(asked: argparse.Namespace, folder: Path, out: Console) -> Evidence:
     folder.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=folder / "people.log", level=logging.WARNING)
     clock = SystemClock()
     began = clock.monotonic()
     rollbacks: int = asked.rollbacks
@@ -89,7 +91,10 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="decides what is left to chance; default 1")
     parser.add_argument("--evidence", type=Path, metavar="FOLDER", help="where the evidence is kept")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge the evidence of an earlier run again")
-    return parser.parse_args(argv)
+    asked = parser.parse_args(argv)
+    if asked.evidence and asked.evidence.exists() and any(asked.evidence.iterdir()):
+        parser.error(f"{asked.evidence} is not empty; nothing was run. Name a new folder.")
+    return asked
 
 
 if __name__ == "__main__":

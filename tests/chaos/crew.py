@@ -52,6 +52,7 @@ class Member:
         process: The process that runs now.
         ready: Whether it has said that it can be used.
         frozen: Whether it was stopped by SIGSTOP.
+        told: Whether it was asked to end by SIGTERM.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Member:
     process: asyncio.subprocess.Process | None = None
     ready: bool = False
     frozen: bool = False
+    told: bool = False
 
     @property
     def lives(self) -> bool:
@@ -106,12 +108,11 @@ class Crew:
     async def dismiss(self) -> None:
         """Ask every worker to end, and kill those that do not within 20 s."""
         self._leaving = True
-        told: set[int] = set()
         deadline = self._clock.monotonic() + _GRACE_SECONDS
         while any(member.lives for member in self.members) and self._clock.monotonic() < deadline:
             for member in self.members:
-                if member.process and member.process.pid not in told and self.send(member, signal.SIGTERM):
-                    told.add(member.process.pid)  # one that was just being started comes a moment later
+                if not member.told:
+                    self.send(member, signal.SIGTERM)
             await self._clock.sleep(0.05)
         for member in self.members:
             self.send(member, signal.SIGKILL)
@@ -125,6 +126,7 @@ class Crew:
         with suppress(ProcessLookupError):
             os.kill(member.process.pid, number)
         member.frozen = number is signal.SIGSTOP or (member.frozen and number is not signal.SIGCONT)
+        member.told = member.told or number is signal.SIGTERM
         return True
 
     async def _keep(self, member: Member) -> None:
@@ -137,7 +139,7 @@ class Crew:
                     stderr=log,
                     cwd=ROOT,
                 )
-                member.process, member.ready, member.frozen = process, False, False
+                member.process, member.ready, member.frozen, member.told = process, False, False, False
                 self._diary.note("started", worker=member.name, zone=member.zone, pid=process.pid)
                 async with asyncio.TaskGroup() as group:
                     looking = group.create_task(self._notice_ready(member, process.pid))

@@ -71,11 +71,12 @@ class Act:
 
 @dataclass(frozen=True)
 class Nap:
-    """The time in which a process was frozen."""
+    """The time in which a process was frozen, until it `woke` or was killed."""
 
     pid: int
     since: float
     until: float
+    woke: bool = True
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,3 @@ class Evidence:
     told: tuple[Told, ...] = ()
     outages: tuple[Outage, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def present(self) -> frozenset[str]:
-        """The tokens of everything that was created."""
-        return frozenset(act.token for act in self.acts if any(word.op == "effect" for word in act.words))

@@ -62,6 +62,8 @@ class Court:
     Attributes:
         evidence: The evidence.
         excused: What the known hole let through, by what it was.
+        started: The STARTED of each act, by its number.
+        present: The tokens of everything that was created.
         breaths: How long after its waking a worker said something without its lease, in seconds.
     """
 
@@ -78,6 +80,7 @@ class Court:
             self._leases[lease.run].append(lease)
         self._zones = {life.pid: life.zone for life in self.evidence.lives}
         self.started = _matched(self.evidence)
+        self.present = {act.token for act in self.evidence.acts if any(word.op == "effect" for word in act.words)}
 
     def owner(self, run: str, at: float) -> str | None:
         """Return who held the lease of a run at that time."""

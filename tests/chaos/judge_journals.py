@@ -98,7 +98,7 @@ def _ending(court: Court, run: Run) -> Iterator[Finding]:
     marked = {e.step for e in run.overrides}
     for step in run.plan.steps():
         state = run.status(step.id).state
-        there = any(f"{run.id}-{name}" in court.evidence.present for name in (step.id, *_instead(run, step.id)))
+        there = any(f"{run.id}-{name}" in court.present for name in (step.id, *_instead(run, step.id)))
         if state is StepState.DONE and not step.reads_only and not there:
             how = "marked done" if step.id in marked else "done"
             yield Finding(Rule.TRUE, f"{run.id}: {step.id} is {how}, and its effect is not there")

@@ -116,14 +116,14 @@ def _acts(path: Path) -> tuple[Act, ...]:
 
 
 def _naps(diary: Sequence[Mapping[str, Any]]) -> tuple[Nap, ...]:
-    """Return the freezes; one that ended by a kill has no waking."""
+    """Return the freezes, until the waking or the end."""
     found = []
     asleep: dict[int, float] = {}
     for row in diary:
         if row["what"] == "SIGSTOP":
             asleep.setdefault(row["pid"], row["at"])
-        elif row["what"] == "SIGCONT" and row["pid"] in asleep:
-            found.append(Nap(row["pid"], asleep.pop(row["pid"]), row["at"]))
+        elif row["what"] in ("SIGCONT", "ended") and row["pid"] in asleep:
+            found.append(Nap(row["pid"], asleep.pop(row["pid"]), row["at"], woke=row["what"] == "SIGCONT"))
     return tuple(found)
 
 

@@ -154,7 +154,7 @@ class ChaosActuator:
         if state["present"]:
             witness.tell(op="end", words="it was there already")
             return Outcome("it was there already")
-        await self._work(witness, step, context)
+        await self._work(witness, step, context, part=0)
         if _fails(step.fate, state):
             witness.tell(op="end", words="failed")
             raise _failure(step)
@@ -165,18 +165,21 @@ class ChaosActuator:
             await witness.ask(op="effect")
         if isinstance(step, Act) and step.repairs:
             await witness.ask(op="repair", token=f"{context.rollback_id}-{step.repairs}")
+        await self._work(witness, step, context, part=1)  # a crash now leaves an effect whose outcome nobody knows
         witness.tell(op="end", words="done")
         if step.fate is Fate.LIAR and state["begun"] == 1:
             raise ActuatorError("The target answered with an error after it had done its work.", transient=True)
         return Outcome("it was created")
 
-    async def _work(self, witness: Line, step: _Work, context: Context) -> None:
+    async def _work(self, witness: Line, step: _Work, context: Context, *, part: int) -> None:
+        """Work for one of two halves: before the effect, and after it."""
         total = step.work.total_seconds()
-        until = context.clock.monotonic() + total
+        half = total / 2
+        until = context.clock.monotonic() + half
         while (left := until - context.clock.monotonic()) > 0:
             await context.clock.sleep(min(_TICK, left))
             witness.tell(op="tick")
-            context.report(Progress(total - max(0.0, left), total, "seconds"))
+            context.report(Progress(part * half + half - max(0.0, left), total, "seconds"))
 
 
 def _fails(fate: Fate, state: Message) -> bool:

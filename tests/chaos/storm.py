@@ -34,7 +34,7 @@ class Weather:
     """
 
     kill: Range = (2.0, 5.0)
-    freeze: Range = (3.0, 7.0)
+    freeze: Range = (2.0, 5.0)
     frozen: Range = (5.0, 20.0)
     store: Range = (6.0, 13.0)
     away: Range = (0.1, 2.5)
@@ -87,7 +87,7 @@ class Storm:
         victims = living if self._random.random() < _ANYBODY else working
         if victims:
             member = self._random.choice(victims)
-            politely = self._random.random() < _POLITE and not member.frozen
+            politely = self._random.random() < _POLITE and not (member.frozen or member.told)
             self._crew.send(member, signal.SIGTERM if politely else signal.SIGKILL)
 
     async def _freeze(self, group: asyncio.TaskGroup, until: float) -> None:

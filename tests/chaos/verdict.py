@@ -18,6 +18,8 @@ from tests.chaos.evidence import Evidence, Life
 from tests.chaos.judge import Court, Finding, Rule, locks_apart, on_targets, pid_of
 from tests.chaos.judge_journals import on_journals
 
+_STEP = 0.25
+"""Seconds between two moments that are looked at."""
 _SHOWN = 5
 """Violations of one rule that are printed; all of them are in the evidence."""
 
@@ -86,7 +88,8 @@ def _figures(court: Court) -> dict[str, str]:
     codes = Counter(
         "SIGKILL" if life.killed else "SIGTERM" if life.told else "by itself" for life in evidence.lives
     )
-    naps = [nap.until - nap.since for nap in evidence.naps]
+    takeovers = _takeovers(court)
+    naps = [nap.until - nap.since for nap in evidence.naps if nap.woke]
     return {
         "rollbacks": f"{len(evidence.runs)}: {_listed(states)}",
         "events in the journals": str(sum(kinds.values())),
@@ -96,7 +99,8 @@ def _figures(court: Court) -> dict[str, str]:
         "workers ended": _listed(codes),
         "freezes of workers that woke again": _spread(naps),
         "outages of the store": _outages(evidence),
-        "takeover after a kill": _spread(_takeovers(court)),
+        "takeover after a kill, by the clock": _spread([clock for clock, _ in takeovers]),
+        "takeover after a kill, with a worker and the store there": _spread([served for _, served in takeovers]),
         "last breaths of woken workers": _breaths(court),
         "people": _listed(Counter(evidence.counts)),
     }
@@ -130,23 +134,48 @@ def _interrupted(evidence: Evidence) -> int:
     return found
 
 
-def _takeovers(court: Court) -> list[float]:
-    """Return the seconds from each kill of a worker to each of its rollbacks being held by another."""
-    return [
-        seconds for life in court.evidence.lives if life.killed for seconds in _taken_over(court, life, life.killed)
-    ]
+def _takeovers(court: Court) -> list[tuple[float, float]]:
+    """Return for each rollback of a killed worker how long it took until another had it, in seconds.
+
+    Twice: by the clock, and counting only the time in which the store answered and a worker of that zone was ready
+    and awake. That is what the engine itself took.
+    """
+    found = []
+    served: dict[tuple[str, int], bool] = {}
+    for life in court.evidence.lives:
+        if life.killed is None:
+            continue
+        for until in _taken_over(court, life, life.killed):
+            steps = range(round(life.killed / _STEP), round(until / _STEP))
+            for step in steps:
+                if (life.zone, step) not in served:
+                    served[life.zone, step] = _served(court, life.zone, step * _STEP)
+            found.append((until - life.killed, _STEP * sum(served[life.zone, step] for step in steps)))
+    return found
 
 
 def _taken_over(court: Court, life: Life, at: float) -> list[float]:
+    """Return when each of the rollbacks that a worker had when it was killed was taken by another."""
     found = []
     for run in court.evidence.runs:
         owner = court.owner(run, at)
         if owner and pid_of(owner) == life.pid:
-            after = [
-                lease.at for lease in court.leases_of(run) if lease.at > at and lease.owner not in (None, owner)
-            ]
-            found += [after[0] - at] if after else []
+            others = (one for one in court.leases_of(run) if one.at > at and one.owner not in (None, owner))
+            found += [one.at for one in others][:1]
     return found
+
+
+def _served(court: Court, zone: str, at: float) -> bool:
+    """Return whether rollbacks of a zone could be carried out at that time."""
+    if any(outage.since <= at <= outage.until for outage in court.evidence.outages):
+        return False
+    return any(
+        life.zone == zone
+        and life.ready is not None
+        and life.ready <= at < min(life.killed or at + 1, life.told or at + 1, life.until or at + 1)
+        and not any(nap.since <= at <= nap.until for nap in court.naps_of(life.pid))
+        for life in court.evidence.lives
+    )
 
 
 def _spread(seconds: Sequence[float]) -> str:

@@ -134,5 +134,6 @@ def test_kinds() -> None:
         records.incident(run),
         records.problem(run, incident_number="INC1"),
         records.change_closure(run, incident_number="INC1", problem_number="PRB1"),
+        records.cause(run, stories.cause_reported(at("16:20"))),
     )
     assert [record.kind for record in written] == list(records.RecordKind)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bot.domain import control, events, steering
-from bot.domain.actions import Await, HandOver, RunSteps, View
+from bot.domain.actions import Await, HandOver, RunSteps, View, Wait
 from bot.domain.actuation import Presence
 from bot.domain.announcements import Announcement, Asks, Note, Place, Question, Standard, announcements
 from bot.domain.events import AnyEvent
@@ -273,3 +273,22 @@ def test_another_backup_is_another_loss(settles: bool, asked: bool) -> None:  # 
     run = happened(confirmed, stories.began(NOW), offer, stories.chosen(NOW, "restore"))
     assert not beyond_return(confirmed, confirmed.plan.step("swap"), now=late)
     assert beyond_return(run, run.plan.step("swap"), now=late) is asked
+
+
+def test_an_old_remedy_is_not_run() -> None:
+    """A remedy that was chosen for an earlier failure is not run for a later one, whose remedies are others."""
+    again = stories.remedy("drain", "other")
+    run = executing(
+        stories.started(NOW, "drain"),
+        stories.failed(NOW, "drain"),
+        stories.held(NOW, "drain"),
+        stories.offered(NOW, "drain", stories.remedy("drain")),
+        stories.chosen(NOW, "drain"),
+        stories.decided(NOW, "drain", events.Choice.RETRY),
+        stories.resumed(NOW),
+        stories.started(NOW, "drain", 2),
+        stories.failed(NOW, "drain", 2),
+        stories.held(NOW, "drain"),
+        stories.offered(NOW, "drain", again),
+    )
+    assert isinstance(next_action(run, View(NOW)), Wait)

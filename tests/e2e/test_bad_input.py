@@ -259,7 +259,7 @@ async def test_backup_that_cannot_be_restored_ends_the_checks(
     card, thread = await refused(site, change)
     for told in (card, thread):
         everything_in(told, "Backup db-before", expected, "Nothing was touched.")
-        everything_in(told, "Look for another backup of the same time; without one, escalate and fix forward.")
+    everything_in(card, "Other usable backups: ", "Name one in the plan, with its row counts as baseline, and ask")
 
 
 async def test_backup_that_was_exchanged_ends_the_checks(production: Production, site: Served) -> None:

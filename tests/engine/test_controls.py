@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from bot.domain import events
 from bot.domain.actuation import Loss, Observation, Outcome, Presence, Remedy
 from bot.domain.control import ConfirmationNeededError
-from bot.domain.errors import ActuatorError, RefusedError
+from bot.domain.errors import ActuatorError, RefusedError, StoreUnavailableError
 from bot.domain.events import Choice
 from bot.domain.lifecycle import State
 from bot.domain.plan import Plan
 from bot.domain.run import Run, StepState
+from bot.engine.executor import Executor
 from bot.engine.service import Actor
 from tests.support import plans
 from tests.support.engine import Lab, kinds
@@ -540,3 +542,26 @@ async def test_another_cause_while_records_are_away(lab: Lab) -> None:
     run = await lab.after(run)
     assert run.state is State.CLOSED
     assert run.last(events.CauseFiled).incident
+
+
+class _Away:
+    """A history that cannot be read."""
+
+    async def paces(self, plan: Plan) -> Any:
+        """Fail."""
+        raise StoreUnavailableError(plan.change)
+
+
+async def test_without_history_the_plan_counts(lab: Lab) -> None:
+    """When earlier rollbacks cannot be read, the plan's own durations make the forecast, and nothing stops."""
+    run = await lab.approved(two())
+    world = replace(lab.worker().world, history=_Away())
+    await Executor(world).advance(run.id)
+    assert (await lab.runs.load(run.id)).state is State.CLOSED
+
+
+async def test_a_loss_that_nobody_measures(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An actuator that cannot tell what its step destroys adds nothing to the checks."""
+    monkeypatch.setattr(plans.StartServers, "destroys", True)
+    run = await lab.asked(two())
+    assert all(not f.subject.startswith("Data lost") for f in run.last(events.Checked).findings)

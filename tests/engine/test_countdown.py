@@ -180,9 +180,11 @@ async def test_a_countdown_that_the_chat_never_takes(lab: Lab) -> None:
 async def test_time_alone_moves_the_countdown(lab: Lab) -> None:
     """A running announcer brings the countdown up to date every minute though nothing happens."""
     run = await begun(lab)
-    async with meanwhile(lab.announcer().run()) as speaking:
+    announcer = lab.announcer(Deaf(lab.runs))
+    async with meanwhile(announcer.run()) as speaking:
         await until(lambda: shown(lab, run))
         for count in (2, 3):
+            await until(partial(at_rest, announcer))
             await aged(lab)
             await lab.clock.advance(60)
             await until(lambda count=count: len(shown(lab, run)) == count)  # type: ignore[misc]
@@ -209,8 +211,10 @@ async def test_an_outage_stops_no_countdown(lab: Lab) -> None:
         return await known(*args, **how)  # type: ignore[arg-type]
 
     lab.ledger.outdated = outdated  # type: ignore[method-assign] # the store, at the full minute
-    async with meanwhile(lab.announcer().run()) as speaking:
+    announcer = lab.announcer(Deaf(lab.runs))
+    async with meanwhile(announcer.run()) as speaking:
         await until(lambda: shown(lab, run))
+        await until(partial(at_rest, announcer))
         await aged(lab)
         await lab.clock.advance(60)
         await until(lambda: lab.clock.sleeping(60.0))

@@ -5,12 +5,15 @@ import contextlib
 import itertools
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from bot.domain.ports import Lease
 from bot.domain.run import Run
+from storage import migrations
 from storage.database import Database
 from storage.migrations import upgrade
 from storage.runs import SqlRuns
@@ -23,6 +26,11 @@ _NUMBERS = itertools.count(1)
 def url_of(server: PgServer, dbname: str) -> str:
     """Return the address of a database, as the superuser."""
     return f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/{dbname}"
+
+
+def newest() -> list[str]:
+    """Return the newest revisions of the schema that this program knows; a test must not name them."""
+    return ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads()
 
 
 @contextlib.contextmanager

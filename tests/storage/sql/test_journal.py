@@ -34,6 +34,24 @@ _READING = st.builds(
     window=_DURATION,
     source=_TEXT,
 )
+_REMEDY = st.builds(
+    events.RemedyOffered,
+    id=_TEXT,
+    title=_TEXT,
+    words=_TEXT,
+    acts=st.booleans(),
+    settles=st.booleans(),
+    step=st.dictionaries(_TEXT, _JSON, max_size=4),
+)
+_LOSS = st.builds(
+    events.LossFound,
+    subject=_TEXT,
+    words=_TEXT,
+    resolution=_TEXT,
+    step=_TEXT,
+    since=_MOMENT,
+    rows=st.none() | st.integers(0, 10**9),
+)
 _KINDS: tuple[type[events.Event], ...] = tuple(events.Event.__subclasses__())
 
 
@@ -50,6 +68,11 @@ def _events(kind: type[events.Event]) -> st.SearchStrategy[AnyEvent]:
         ).map(tuple),
         "steps": st.lists(_TEXT, max_size=3).map(tuple),
         "attempt": st.integers(1, 99),
+        "window": _DURATION,
+        "estimate": _DURATION,
+        "share": st.floats(0, 1),
+        "remedies": st.lists(_REMEDY, max_size=3).map(tuple),
+        "losses": st.lists(_LOSS, max_size=3).map(tuple),
     }
     fields: dict[str, Any] = {
         name: special.get(name, _TEXT if field.annotation is str else _any_of(field.annotation))
