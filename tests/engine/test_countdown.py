@@ -235,9 +235,9 @@ async def test_many_waiting_rollbacks_share_one_timer(lab: Lab, monkeypatch: pyt
         await until(partial(at_rest, announcer))
         counts = []
         for _ in range(3):
+            edited = sum(map(len, lab.chat.countdowns.values())) + 1
             await aged(lab)
             await lab.clock.advance(60)
-            edited = sum(map(len, lab.chat.countdowns.values())) + 1
             await until(lambda edited=edited: sum(map(len, lab.chat.countdowns.values())) > edited)  # type: ignore[misc]
             await until(partial(at_rest, announcer))
             counts.append(sum(map(len, lab.chat.countdowns.values())))

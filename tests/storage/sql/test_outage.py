@@ -83,7 +83,7 @@ async def test_ended_sessions_are_replaced(runs: SqlRuns, run: Run, backstage: B
     """Connections that the administrator ended while they were idle are replaced without anybody noticing."""
     await asyncio.gather(*(runs.load(run.id) for _ in range(4)))
     await backstage(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
         "WHERE application_name = :name AND pid <> pg_backend_pid()",
         name=APPLICATION_NAME,
     )
