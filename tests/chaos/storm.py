@@ -91,8 +91,10 @@ class Storm:
             self._crew.send(member, signal.SIGTERM if politely else signal.SIGKILL)
 
     async def _freeze(self, group: asyncio.TaskGroup, until: float) -> None:
-        awake = [member for member in self._crew.members if member.lives and member.ready and not member.frozen]
-        if len(awake) > 1:
+        """Freeze a worker that works, as long as no more than half of all are frozen and one is left."""
+        members = self._crew.members
+        awake = [member for member in members if member.lives and member.ready and not member.frozen]
+        if len(awake) > 1 and 2 * sum(member.frozen for member in members) < len(members) - 1:
             group.create_task(self._nap(self._random.choice(awake), until))
 
     async def _nap(self, member: Member, until: float) -> None:

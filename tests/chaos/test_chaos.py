@@ -15,13 +15,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SCRIPT = Script(
     zones=("default", "default"),
-    storm=timedelta(seconds=14),
-    requests=0.6,
+    storm=timedelta(seconds=18),
+    requests=0.45,
     settle=timedelta(seconds=90),
     size=Size(rollbacks=20, targets=14, left_held=1, longest=timedelta(seconds=1)),
-    # One worker is frozen at once, for longer than a lease lasts; the other one is killed meanwhile.
+    # One worker is frozen in the midst of work, for longer than a lease lasts; the other one is killed meanwhile.
     weather=Weather(
-        kill=(4.0, 6.0), freeze=(0.5, 1.0), frozen=(12.5, 13.0), store=(5.0, 7.0), away=(0.1, 0.5), hung=(0.2, 1.0)
+        kill=(5.0, 7.0), freeze=(2.5, 3.0), frozen=(14.5, 15.0), store=(5.0, 7.0), away=(0.1, 0.5), hung=(0.2, 1.0)
     ),
     seed=5,
 )
