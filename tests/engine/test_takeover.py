@@ -14,7 +14,7 @@ from bot.domain.plan import Plan
 from bot.domain.run import Run, StepState
 from tests.support import plans
 from tests.support.engine import Lab, kinds
-from tests.support.fakes import Act, meanwhile, until, works
+from tests.support.fakes import Act, meanwhile, turn, until, works
 from tests.support.wires import Passing, Trouble, lost_answer, no_trouble, outage
 
 HOUR = timedelta(hours=1)
@@ -47,6 +47,14 @@ async def passes(lab: Lab, seconds: int) -> None:
 async def running(lab: Lab) -> None:
     """Wait until the second step's actuator is at work."""
     await until(lambda: "start" in lab.estate.acting)
+
+
+async def opened(lab: Lab, run: Run) -> None:
+    """Wait until the incident, which is opened beside the steps, is in the worker's journal."""
+    async with asyncio.timeout(20):
+        while not (await lab.runs.load(run.id)).last(events.IncidentOpened):
+            await turn()
+    await turn()
 
 
 async def test_a_lapsed_lease_stops_the_actuator(lab: Lab) -> None:
@@ -159,6 +167,7 @@ async def test_a_stop_in_an_outage(lab: Lab) -> None:
     worker = lab.worker()
     async with meanwhile(worker.advance(run)) as advancing:
         await running(lab)
+        await opened(lab, run)  # a write under way would be brought to its end, or to the lapse of the lease
         worker.wire.trouble = outage()
         advancing.cancel()
     assert (await lab.lease(run))[0] == "worker-1"

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -305,16 +305,16 @@ def interaction(payload: Json) -> str:
     return urlencode({"payload": json.dumps(payload)})
 
 
-def signed(body: str, *, secret: str = SECRET, at: datetime | None = None, drop: str = "") -> dict[str, str]:
+def signed(body: str, *, secret: str = SECRET, age: timedelta = timedelta(), drop: str = "") -> dict[str, str]:
     """Return the headers that prove that a body comes from Slack.
 
     Args:
         body: The body.
         secret: The secret to sign with.
-        at: When it is signed; now by default.
+        age: How long ago it was signed, counted when it is sent.
         drop: A header to leave out.
     """
-    stamp = int((at or SystemClock().now()).timestamp())
+    stamp = int((SystemClock().now() - age).timestamp())
     digest = hmac.new(secret.encode(), f"v0:{stamp}:{body}".encode(), hashlib.sha256).hexdigest()
     headers = {"X-Slack-Request-Timestamp": str(stamp), "X-Slack-Signature": f"v0={digest}"}
     return {name: value for name, value in headers.items() if name != drop}
