@@ -59,12 +59,18 @@ class Check:
         verdict: How it came out.
         words: What was found; for a FAIL: what happened and what was left untouched.
         resolution: What to do next; empty when all is well.
+        detail: What an approver may want to read before the click, line by line and already redacted: the
+            difference that a file would make, the resources that a plan would change.
+        seal: A digest of exactly what the step would do, where the plan alone does not tell. The approval binds to
+            it: the actuator finds it again as `Context.approved`, and does nothing else.
     """
 
     subject: str
     verdict: Verdict
     words: str
     resolution: str = ""
+    detail: str = ""
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,7 @@ class Context:
         report: Takes progress; cheap, may be called often.
         facts: What the steps of this rollback have measured so far, by step.
         why: The reason of the rollback, for application names and audit fields on the target.
+        approved: The seals that were shown to whoever authorised the rollback, by step; empty before that.
     """
 
     rollback_id: str
@@ -180,6 +187,7 @@ class Context:
     report: Callable[[Progress], None]
     facts: Mapping[str, Facts] = field(default_factory=dict)
     why: str = ""
+    approved: Mapping[str, str] = field(default_factory=dict)
 
     def token(self, step: Step) -> str:
         """Return a name that is unique to this step of this run, for what the step creates on the target."""

@@ -61,6 +61,7 @@ def _of_event(  # noqa: C901, PLR0912 - one case an event
     match event:
         case events.Checked():
             yield Announcement(key, Place.THREAD, _checks(event))
+            yield from _details(key, event)
         case events.AuthorityAsked():
             yield from _direct(key, _to_ask(run, policy, event), _please_decide(run, event))
         case events.Authorised():
@@ -178,6 +179,14 @@ def _checks(event: events.Checked) -> Standard:
         for f in event.findings
     )
     return Standard("CHECKS", (*lines, f"Decision: {' → '.join((*event.decision.trace, event.decision.advice))}"))
+
+
+def _details(key: str, event: events.Checked) -> Iterator[Announcement]:
+    """Show what an approver may want to read before the click: what would change, line by line."""
+    shown = [finding for finding in event.findings if finding.detail]
+    for number, finding in enumerate(shown, start=1):
+        words = f"{finding.subject}: {finding.words}"
+        yield Announcement(f"{key}-detail-{number}", Place.THREAD, Note(words, detail=finding.detail))
 
 
 def _please_decide(run: Run, event: events.AuthorityAsked) -> Standard:

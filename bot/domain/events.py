@@ -31,13 +31,31 @@ class Event(Model):
     why: str
 
 
+def _unused(value: object) -> bool:
+    """Leave a field that was added later out of the journal where it is not used."""
+    return not value
+
+
 class CheckFinding(Model):
-    """One precondition as it was found."""
+    """One precondition as it was found.
+
+    Attributes:
+        subject: What was looked at.
+        verdict: How it came out.
+        words: What was found.
+        resolution: What to do next; empty when all is well.
+        detail: What an approver may want to read, line by line, redacted.
+        seal: The digest of what a step would do, which the approval binds to.
+        step: The step whose seal it is.
+    """
 
     subject: str
     verdict: Verdict
     words: str
     resolution: str = ""
+    detail: str = Field(default="", exclude_if=_unused)
+    seal: str = Field(default="", exclude_if=_unused)
+    step: str = Field(default="", exclude_if=_unused)
 
 
 class PartlyChecked(Event):

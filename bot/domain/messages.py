@@ -40,11 +40,19 @@ class Standard:
 
 @dataclass(frozen=True)
 class Note:
-    """A line in the thread; `output` is folded below it."""
+    """A line in the thread.
+
+    Attributes:
+        text: The line.
+        output: The last lines of a tool's output, folded below it.
+        tone: ``info``, ``good``, ``warn`` or ``bad``.
+        detail: What somebody may want to read from its beginning, folded below it.
+    """
 
     text: str
     output: str = ""
     tone: str = "info"
+    detail: str = ""
 
 
 @dataclass(frozen=True)

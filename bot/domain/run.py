@@ -157,6 +157,14 @@ class Run:
         return found.zone if found else DEFAULT_ZONE
 
     @property
+    def approved(self) -> dict[str, str]:
+        """The seals that the authorisation binds to, by step; empty before it was given."""
+        checked: events.Checked | None = self.last(events.Checked)
+        if checked is None or self.last(events.Authorised) is None:
+            return {}
+        return {found.step: found.seal for found in checked.findings if found.seal}
+
+    @property
     def overrides(self) -> tuple[events.Decided, ...]:
         """The decisions by which a step counts as settled although nobody saw its effect."""
         waived = (Choice.MARK_DONE, Choice.SKIP)

@@ -94,6 +94,7 @@ class Aid:
             report=lambda _progress: None,
             facts=facts_of(run),
             why=run.reason,
+            approved=run.approved,
         )
 
     async def _all(self, steps: list[Step], look: Callable[[Step], Awaitable[T]]) -> list[T]:

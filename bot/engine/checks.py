@@ -57,34 +57,33 @@ class Checks:
             losses = group.create_task(self._aid.losses(run, mine))
             reading = group.create_task(self._read(run)) if run.zone_of(run.plan.metrics) == zone else None
             plan = group.create_task(self._plan(run))
-        found = [*self._lost(losses.result()), *(check for step in steps for check in step.result())]
+        found = [*map(_finding, self._lost(losses.result())), *(check for step in steps for check in step.result())]
         if not last:
             return self._part(zone, found, reading.result() if reading else None)
-        return self._whole(
-            run, [plan.result(), self._no_return(run), *found], reading.result() if reading else None
-        )
+        mine_and_all = [_finding(plan.result()), _finding(self._no_return(run)), *found]
+        return self._whole(run, mine_and_all, reading.result() if reading else None)
 
-    def _part(self, zone: str, found: list[Check], reading: criteria.Reading | None) -> events.PartlyChecked:
+    def _part(self, zone: str, found: list[CheckFinding], reading: criteria.Reading | None) -> events.PartlyChecked:
         return events.PartlyChecked(
             at=self._clock.now(),
             who=self._settings.owner,
             why=f"preconditions of the rollback in zone {zone}",
             zone=zone,
-            findings=_findings(found),
+            findings=_ordered(found),
             reading=reading,
         )
 
-    def _whole(self, run: Run, found: list[Check], reading: criteria.Reading | None) -> events.Checked:
+    def _whole(self, run: Run, found: list[CheckFinding], reading: criteria.Reading | None) -> events.Checked:
         parts = [event for event in run.history if isinstance(event, events.PartlyChecked)]
         readings = [*(part.reading for part in parts), reading]
         known = next((each for each in readings if each), criteria.Reading(source=run.plan.metrics))
         decision = criteria.decide(known, run.plan.baseline, self._world.policy.thresholds)
-        elsewhere = [Check(f.subject, f.verdict, f.words, f.resolution) for part in parts for f in part.findings]
+        elsewhere = [finding for part in parts for finding in part.findings]
         return events.Checked(
             at=self._clock.now(),
             who=self._settings.owner,
             why="preconditions of the rollback",
-            findings=_findings([*found, *elsewhere, _metrics_check(known, decision)]),
+            findings=_ordered([*found, *elsewhere, _finding(_metrics_check(known, decision))]),
             reading=known,
             decision=decision,
         )
@@ -101,7 +100,10 @@ class Checks:
             for step, loss in losses
         ]
 
-    async def _step(self, step: Step, context: Context, limit: asyncio.Semaphore) -> tuple[Check, ...]:
+    async def _step(self, step: Step, context: Context, limit: asyncio.Semaphore) -> tuple[CheckFinding, ...]:
+        return tuple(_finding(check, step.id) for check in await self._checks(step, context, limit))
+
+    async def _checks(self, step: Step, context: Context, limit: asyncio.Semaphore) -> tuple[Check, ...]:
         async with limit:
             patience = step.looking or self._settings.check_timeout
             try:
@@ -165,10 +167,19 @@ def _metrics_check(reading: criteria.Reading, decision: criteria.Decision) -> Ch
     return Check("Metrics", Verdict.OK, f"{decision.advice.value}: {decision.trigger}")
 
 
-def _findings(found: Iterable[Check]) -> tuple[CheckFinding, ...]:
-    unique = dict.fromkeys(found)
-    ordered = sorted(unique, key=lambda check: _ORDER.index(check.verdict))
-    return tuple(
-        CheckFinding(subject=check.subject, verdict=check.verdict, words=check.words, resolution=check.resolution)
-        for check in ordered
+def _finding(check: Check, step: str = "") -> CheckFinding:
+    """Return a check for the journal. Only a seal belongs to one step: many steps may find the same otherwise."""
+    return CheckFinding(
+        subject=check.subject,
+        verdict=check.verdict,
+        words=check.words,
+        resolution=check.resolution,
+        detail=check.detail,
+        seal=check.seal,
+        step=step if check.seal else "",
     )
+
+
+def _ordered(found: Iterable[CheckFinding]) -> tuple[CheckFinding, ...]:
+    """Return each finding once, what blocks first."""
+    return tuple(sorted(dict.fromkeys(found), key=lambda finding: _ORDER.index(finding.verdict)))

@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 
 from bot.domain.actuation import Check, Observation, Outcome, Presence, Progress, Verdict
 
+LONGEST_DETAIL = 40_000
+"""Characters of a check's detail that are kept."""
+
 T = TypeVar("T")
 
 
@@ -90,7 +93,23 @@ def measurable(reported: Progress) -> bool:
 
 def check(found: Check) -> Check:
     """Return what was found, fit for the journal."""
-    return Check(text(found.subject), Verdict(found.verdict), text(found.words).strip(), text(found.resolution))
+    return Check(
+        subject=text(found.subject),
+        verdict=Verdict(found.verdict),
+        words=text(found.words).strip(),
+        resolution=text(found.resolution),
+        detail=_shortened(text(found.detail).strip("\n")),
+        seal=text(found.seal),
+    )
+
+
+def _shortened(detail: str) -> str:
+    """Return as many whole lines as a journal entry may hold, and say how many were left out."""
+    if len(detail) <= LONGEST_DETAIL:
+        return detail
+    kept = detail[:LONGEST_DETAIL].rpartition("\n")[0] or detail[:LONGEST_DETAIL]
+    left = detail[len(kept) :].strip("\n").count("\n") + 1
+    return f"{kept}\n… {left} more {'line' if left == 1 else 'lines'}"
 
 
 def _sound(value: Any) -> Any:

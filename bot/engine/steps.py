@@ -86,6 +86,7 @@ class StepRunner:
             report=latest.put,
             facts=facts_of(run),
             why=run.reason,
+            approved=run.approved,
         )
         actuator = self._registry.actuator(step)
         if in_doubt and not await self._settle(step, status, context, only_look=only_look):

@@ -257,3 +257,14 @@ def test_escalated_once() -> None:
     twice = [{"role": "service owner", "user": plans.OWNER}, {"role": "change manager", "user": plans.OWNER}]
     run = run_in(State.EXECUTING, run=stories.unstarted(plans.plan(communication={"escalation": twice})))
     assert [a.user for a in _all(run) if a.key.endswith(f"execution_began-{plans.OWNER}")] == [plans.OWNER]
+
+
+def test_what_would_change_is_shown() -> None:
+    """A check that has something to show is told once more in the thread, with its detail."""
+    told = CheckFinding(subject="Files", verdict=Verdict.OK, words="1 of 2 would change", detail="-a\n+b")
+    plain = CheckFinding(subject="Backup", verdict=Verdict.OK, words="readable")
+    run = happened(run_in(State.CHECKING), stories.checked(NOW, plans.READING, plain, told))
+    notes = [a for a in announcements(run, POLICY) if isinstance(a.content, Note)]
+    assert [(a.place, a.content) for a in notes] == [
+        (Place.THREAD, Note("Files: 1 of 2 would change", detail="-a\n+b"))
+    ]

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from bot.domain import events
-from bot.domain.actuation import Check, Verdict
+from bot.domain.actuation import Check, Outcome, Verdict
 from bot.domain.criteria import Reading
 from bot.domain.errors import PlanInvalidError, PlanUnavailableError, RollbackError
 from bot.domain.inventory import Inventory
 from bot.domain.lifecycle import State
 from bot.domain.plan import Plan
 from bot.domain.run import Run
+from bot.engine import outside
 from bot.engine.drift import difference
 from tests.support import plans
 from tests.support.engine import Lab
-from tests.support.fakes import Shelf
+from tests.support.fakes import Act, Shelf, works
 
 
 def finding(run: Run, subject: str) -> events.CheckFinding:
@@ -81,6 +82,35 @@ async def test_findings_are_ordered(lab: Lab) -> None:
         "enough \N{REPLACEMENT CHARACTER}"
     ]
     assert checked.findings[0].subject == "Sudo"
+
+
+async def test_what_a_step_would_do_is_sealed(lab: Lab) -> None:
+    """The approval binds to what a step showed that it would do; its actuator is told so, and only then."""
+    seals: list[dict[str, str]] = []
+    shown = Check("Plan", Verdict.OK, "1 to change", detail="~ a = 1\n", seal="3f2a")
+    lab.estate.checks["stop"] = answers((shown,))
+    lab.estate.checks["drain"] = answers((Check("Plan", Verdict.OK, "1 to change", detail="~ a = 1"),))
+
+    async def works_knowingly(act: Act) -> Outcome:
+        seals.append(dict(act.context.approved))
+        return await works(act)
+
+    lab.estate.script("stop", works_knowingly)
+    run = await lab.asked()
+    assert run.approved == {}
+    found = [(f.step, f.seal, f.detail) for f in run.last(events.Checked).findings if f.subject == "Plan"]
+    assert sorted(found) == [("", "", "~ a = 1"), ("stop", "3f2a", "~ a = 1")]
+    run = await lab.after(await lab.approve(run))
+    assert seals == [{"stop": "3f2a"}]
+
+
+async def test_a_long_detail_is_cut_between_lines(lab: Lab) -> None:
+    """Of a detail that no journal should hold whole lines are kept, and the number of the others is told."""
+    lab.estate.checks["stop"] = answers((Check("Plan", Verdict.OK, "many", detail="0123456789\n" * 5_000),))
+    detail = finding(await lab.asked(), "Plan").detail
+    assert len(detail) < outside.LONGEST_DETAIL + 40
+    assert set(detail.splitlines()[:-1]) == {"0123456789"}
+    assert detail.splitlines()[-1] == f"… {5_000 - len(detail.splitlines()) + 1} more lines"
 
 
 async def test_checks_run_side_by_side(lab: Lab) -> None:

@@ -99,10 +99,14 @@ def backups(run: Run) -> Line:
 
 def digests(run: Run) -> Line:
     """Return the beginnings of the digests that an approval binds to."""
-    targets = run.inventory.digest()[:_DIGEST]
-    return row("Approval binds to", [
-        text("plan "), text(run.plan.digest()[:_DIGEST], code=True), text(", targets "), text(targets, code=True)
-    ])  # fmt: skip
+    checked: events.Checked | None = run.last(events.Checked)
+    bound = [("plan", run.plan.digest()), ("targets", run.inventory.digest())]
+    bound += [(f"what {f.step} does", f.seal) for f in (checked.findings if checked else ()) if f.seal]
+    said = [
+        [text(f"{', ' if n else ''}{name} "), text(seal[:_DIGEST], code=True)]
+        for n, (name, seal) in enumerate(bound)
+    ]
+    return row("Approval binds to", [part for parts in said for part in parts])
 
 
 def authority(run: Run, policy: Policy) -> list[Line]:

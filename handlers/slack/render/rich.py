@@ -127,6 +127,25 @@ def rich(*elements: Part) -> Block:
     return {"type": "rich_text", "elements": list(elements)}
 
 
+def head(detail: str, *, most: int, lines: int) -> str:
+    """Return the beginning of what a check has to show, and say how much was left out after it.
+
+    Args:
+        detail: What it has to show.
+        most: Characters to keep.
+        lines: Lines to keep.
+    """
+    every = clean(detail).rstrip("\n").split("\n")
+    kept = every[:lines]
+    while len(kept) > 1 and sum(len(line) + 1 for line in kept) > most:
+        kept = kept[:-1]
+    shown = "\n".join(kept)
+    if len(shown) > most:
+        shown = shown[: most - 1] + _ELLIPSIS
+    dropped = len(every) - len(kept)
+    return f"{shown}\n{_ELLIPSIS} {dropped} more lines are in the journal" if dropped else shown
+
+
 def tail(output: str, *, most: int, lines: int) -> str:
     """Return the end of a tool's output, and say how much was left out before it.
 

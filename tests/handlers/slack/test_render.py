@@ -285,6 +285,17 @@ def test_note_folds_its_output() -> None:
     assert len(render.note(Note("Restored")).blocks) == 1
 
 
+def test_note_folds_its_detail() -> None:
+    """What a check has to show stands folded in a code block from its beginning, and says how much is left out."""
+    detail = "\n".join(f"line {number} ``` <!here>" for number in range(500))
+    message = render.note(Note("Would change", detail=detail))
+    refuse_nothing(message)
+    told = shown(message.blocks[1]["child_blocks"])
+    assert told.startswith("line 0 ``` <!here>")
+    assert told.endswith("… 460 more lines are in the journal")
+    refuse_nothing(render.note(Note("Would change", detail="x" * 9_000)))
+
+
 def test_held_question_has_four_answers_until_it_has_one() -> None:
     """A held step shows its failure and four buttons; once decided it shows the decision and none."""
     run = SMALL_RUNS["held"]
@@ -411,6 +422,7 @@ def test_invalid_plan_shows_its_problems() -> None:
 def test_any_words_make_a_message(words: str, output: str) -> None:
     """Whatever words a tool or a person produces, the message is one that Slack takes."""
     refuse_nothing(render.note(Note(words or "x", output)))
+    refuse_nothing(render.note(Note(words or "x", detail=output)))
     refuse_nothing(render.standard(Standard("T", (words, output)), mentions={ONCALL}))
     refuse_nothing(render.saying(words or "x", detail=output))
 
