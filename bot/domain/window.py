@@ -134,9 +134,10 @@ def next_look(
 
     if late(now):
         return soon  # never `now`: who reckons with other progress than this would ask again without a pause
-    look = _first(late, since=now, until=ends)
     watched = progress is not None and any(work.since for work in reckoning.works())
-    return min(look, soon) if watched else look
+    if watched and not late(soon):
+        return soon
+    return _first(late, since=now, until=soon if watched else ends)
 
 
 def draft(run: Run, *, now: datetime, paces: Paces, progress: Mapping[str, Progress] = NO_PROGRESS) -> Draft:

@@ -83,10 +83,9 @@ async def _say(verb: str, words: list[str], *, person: str = "") -> None:
     if not isinstance(said, commands.Say):
         raise typer.BadParameter(f"{verb} cannot be understood")
     said = commands.Say(said.verb, said.rollback, said.words, person)
-    async with commanding.opened_service(settings, clock) as service:
-        async with commanding.opened_store(settings, clock) as database:
-            user = await acting.acting_user(settings, acting.tokens(database))
-        run = await saying.typed(service, Actor(user), said)
+    async with commanding.opened(settings, clock) as at:
+        user = await acting.acting_user(settings, acting.tokens(at.database))
+        run = await saying.typed(at.service, Actor(user), said)
     _out.print(f"[bold green]✓[/] {escape(outlook.what_next(run, verb))}", highlight=False, soft_wrap=True)
 
 
@@ -97,8 +96,8 @@ async def _check(services: list[str]) -> int:
     if len(services) != 1:
         raise typer.BadParameter("name one service: rollback hold check SERVICE")
     try:
-        async with commanding.opened_service(Settings(), SystemClock()) as service:
-            blocking = await service.blocking(services[0])
+        async with commanding.opened(Settings(), SystemClock()) as at:
+            blocking = await at.service.blocking(services[0])
     except Exception as error:  # noqa: BLE001 - whatever it is, the pipeline must not take it for a yes
         _out.print(
             f"[bold red]✗[/] It cannot be told whether {escape(services[0])} may be deployed: {escape(_why(error))}"
@@ -133,8 +132,8 @@ def status(
 async def _status(word: str) -> None:
     from bot.main import commanding  # noqa: PLC0415 - see _say
 
-    async with commanding.opened_service(Settings(), SystemClock()) as service:
-        found = await service.status(word)
+    async with commanding.opened(Settings(), SystemClock()) as at:
+        found = await at.service.status(word)
     if not found:
         _out.print("No rollback is under way." if not word else f"There is no rollback {escape(word)}.")
         return

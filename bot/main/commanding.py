@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import actuators.metrics
 from bot.domain.errors import RollbackError
 from bot.domain.plan import plan_model
 from bot.domain.ports import Clock
 from bot.engine.service import Service
+from bot.main import identity, store
 from bot.main.compose import build_registry, read_site
 from bot.main.settings import Settings
 from storage import plans
 from storage.audit import SqlAudit
 from storage.carrier import ProcrastinateCarrier, make_app
 from storage.database import Database
-from storage.embedded import EmbeddedPostgres
 from storage.runs import SqlRuns
 
-_DATABASE = "rollback"
+_NAME = "cli"
+
+
+@dataclass(frozen=True)
+class Commanding:
+    """What a command works with.
+
+    Attributes:
+        service: The use cases.
+        database: The store that they work on.
+    """
+
+    service: Service
+    database: Database
 
 
 @asynccontextmanager
@@ -29,15 +43,13 @@ async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[Databa
     Raises:
         RollbackError: If there is none.
     """
-    database = Database(await _address(settings, clock))
-    try:
+    url = await store.running_url(settings, clock, name=identity.application_name(_NAME))
+    async with _database(url) as database:
         yield database
-    finally:
-        await database.close()
 
 
 @asynccontextmanager
-async def opened_service(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
+async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Commanding]:
     """Yield the use cases on the bot's store.
 
     Raises:
@@ -46,35 +58,48 @@ async def opened_service(settings: Settings, clock: Clock) -> AsyncIterator[Serv
     """
     site = read_site(settings)
     registry = build_registry(actuators.metrics.MetricsSource({}, clock=clock))
+    url = await store.running_url(settings, clock, name=identity.application_name(_NAME))
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(opened_store(settings, clock))
+        database = await stack.enter_async_context(_database(url))
         runs = SqlRuns(database, plan_model=plan_model(registry.catalogue()), clock=clock, lease=settings.lease)
         await runs.owners()  # a store that is away is told at once; the carrier's pool would wait for it
-        jobs = make_app(await _address(settings, clock), clock=clock)
-        await stack.enter_async_context(jobs.open_async())
-        yield Service(
+        service = Service(
             runs=runs,
             plans=plans.PlanFolder(settings.plans, catalogue=registry.catalogue(), inventory=site.inventory),
             inventory=site.inventory,
             policy=site.policy,
-            carrier=ProcrastinateCarrier(jobs),
+            carrier=_Carrier(url, stack, clock=clock),
             audit=SqlAudit(database),
             chat=_NoChat(),
             clock=clock,
         )
+        yield Commanding(service, database)
 
 
-async def _address(settings: Settings, clock: Clock) -> str:
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    server = await EmbeddedPostgres(settings.data_dir / "postgres", clock=clock).running()
-    if server is None:
-        raise RollbackError(
-            "No store is configured, and no bot with a store of its own runs on this machine.",
-            untouched="Nothing was changed.",
-            resolution="Set ROLLBACK_DATABASE_URL, or ROLLBACK_DATA_DIR to the folder of the bot that runs.",
-        )
-    return server.url(_DATABASE)
+@asynccontextmanager
+async def _database(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+class _Carrier:
+    """Opens the way to the workers when there is something to carry: most commands only look."""
+
+    def __init__(self, url: str, stack: AsyncExitStack, *, clock: Clock) -> None:
+        self._url = url
+        self._stack = stack
+        self._clock = clock
+        self._carrier: ProcrastinateCarrier | None = None
+
+    async def defer(self, rollback_id: str, zone: str) -> None:
+        if self._carrier is None:
+            jobs = make_app(self._url, clock=self._clock)
+            await self._stack.enter_async_context(jobs.open_async())
+            self._carrier = ProcrastinateCarrier(jobs)
+        await self._carrier.defer(rollback_id, zone)
 
 
 class _NoChat:
