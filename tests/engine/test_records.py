@@ -14,7 +14,7 @@ from bot.domain.plan import Plan
 from bot.engine.books import Books
 from tests.support import plans
 from tests.support.engine import Lab, kinds
-from tests.support.fakes import Act, meanwhile, until, works
+from tests.support.fakes import Act, meanwhile, turn, until, works
 from tests.support.wires import Passing
 
 
@@ -123,7 +123,14 @@ async def test_the_next_worker_opens_the_incident(lab: Lab) -> None:
     """When the worker that began died before the incident was open, the next one opens it beside the steps."""
     run = await lab.approved(one())
     lab.register.trouble = Failing(OSError("reset"))
-    lab.estate.script("start", breaks, works)
+
+    async def works_then(act: Act) -> Outcome:
+        async with asyncio.timeout(20):
+            while (await lab.runs.load(run.id)).last(events.IncidentOpened) is None:
+                await turn()
+        return await works(act)
+
+    lab.estate.script("start", breaks, works_then)
     run = await lab.after(run)
     assert (run.state, run.last(events.IncidentOpened)) == (State.HELD, None)
     lab.register.trouble = None
