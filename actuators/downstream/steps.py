@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from actuators.remedies import Diagnosis
+from actuators.targets import target_of
 from bot.domain.actuation import Context
-from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Downstream
 from bot.domain.plan import Step
 
@@ -37,11 +37,4 @@ def downstream_of(step: Step, context: Context) -> Downstream:
     Raises:
         ActuatorError: If the inventory has none of that name.
     """
-    target = context.inventory.find(step.target)
-    if isinstance(target, Downstream):
-        return target
-    raise ActuatorError(
-        f"Step {step.id}: {step.target} is {'no downstream' if target else 'not in the inventory'}.",
-        untouched="Nothing was contacted.",
-        resolution="Name a target of the inventory's section `downstreams` in the plan.",
-    )
+    return target_of(step, context, Downstream, called="downstream", section="downstreams")

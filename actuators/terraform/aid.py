@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from actuators.probes import LeavesNothing
 from actuators.remedies import cannot_look, shown, titled
-from actuators.terraform import core, places
+from actuators.terraform import approval, core, places
 from actuators.terraform.steps import (
     TerraformApply,
     TerraformImport,
     TerraformRefresh,
     TerraformStateList,
+    TerraformStateRestore,
     TerraformStateRm,
     TerraformStateVersions,
     TerraformUnlock,
 )
-from actuators.terraform.values import Complaint, Lock, read_complaints, read_lock
+from actuators.terraform.values import Complaint, Lock, read_complaints, read_lock, read_state
 from bot.domain.actuation import Check, Context, Fault, Outcome, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 
 _LOCK_TOLD = re.compile(r"is locked: (.+?), lock id ([A-Za-z0-9][^\s,;]*?)[.,;]?(?:\s|$)")
+_RESCUED = re.compile(r"is kept in (/.+?) \(sha256 ([0-9a-f]{64})\)")
 _MAY_LEAVE_A_LOCK = re.compile(r"was stopped|worker|interrupted|lost", re.IGNORECASE)
 _MOST_COMPLAINTS = 3
 """Resources that remedies are offered for; the rest shows up again with the next attempt."""
@@ -87,7 +90,38 @@ async def remedies(step: TerraformApply, fault: Fault, context: Context) -> tupl
     held = (_unlock(step, lock),) if lock is not None and lock.id else ()
     complaints = read_complaints(fault.output)[:_MOST_COMPLAINTS]
     mending = (remedy for n, found in enumerate(complaints) for remedy in _mend(step, found, n))
-    return (*_diagnoses(step), *held, *mending)
+    return (*_diagnoses(step), *_unsaved(step, fault), *approval.remedy(step, fault), *held, *mending)
+
+
+def rescued(file: str, sha256: str) -> str:
+    """Return where a state lies that the backend did not take, in the words that the remedy goes by."""
+    return f"is kept in {file} (sha256 {sha256})"
+
+
+def _unsaved(step: TerraformApply, fault: Fault) -> Iterator[Remedy]:
+    found = _RESCUED.search(fault.brief)
+    if found is None:
+        return
+    try:
+        state = read_state(Path(found[1]).read_text())
+    except (OSError, ValueError):
+        return
+    if state is None:
+        return
+    yield Remedy(
+        "unsaved-state",
+        "Write the state that was not saved",
+        f"Puts what the failed apply recorded ({state.words()}) in the place of the present state, which is kept"
+        " first. Only while nobody else has written it.",
+        TerraformStateRestore(
+            id="state",
+            target=step.target,
+            commit=step.commit,
+            lineage=state.lineage,
+            file=found[1],
+            sha256=found[2],
+        ),
+    )
 
 
 def _diagnoses(step: TerraformApply) -> tuple[Remedy, ...]:

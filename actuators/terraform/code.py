@@ -43,11 +43,8 @@ async def verify(stack: TerraformStack, commit: str) -> str:
     return f"{commit[:10]} is in {fitting[0]}"
 
 
-async def check_out(stack: TerraformStack, commit: str, folder: Path) -> Path:
+async def check_out(stack: TerraformStack, commit: str, folder: Path) -> None:
     """Bring the code of a commit into a new folder.
-
-    Returns:
-        The folder of the root module.
 
     Raises:
         ActuatorError: If it cannot be read, or is not what was pinned.
@@ -80,7 +77,6 @@ async def check_out(stack: TerraformStack, commit: str, folder: Path) -> Path:
                 f"At {commit[:10]} there is no variables file {name} in {stack.path}.",
                 "Correct `var_files` of the stack, or name a commit that has it.",
             )
-    return module
 
 
 async def _git(stack: TerraformStack, *arguments: str) -> processes.Finished:

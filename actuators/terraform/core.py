@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from actuators import processes, secrets
 from actuators.redact import redact, tail
-from actuators.terraform import code, places
+from actuators.terraform import code, places, saved
+from actuators.terraform.changes import manifest_of
+from actuators.terraform.saved import SavedPlan
 from actuators.terraform.steps import StackStep
 from actuators.terraform.values import (
     State,
-    Summary,
     UnreadableError,
     plain,
     read_drift,
     read_lock,
+    read_plan,
     read_state,
-    read_summary,
+    summarised,
 )
 from bot.domain.actuation import Context
 from bot.domain.errors import ActuatorError
@@ -51,28 +53,12 @@ class LockedError(ActuatorError):
 
 
 @dataclass(frozen=True)
-class SavedPlan:
-    """A plan in a file.
-
-    Attributes:
-        file: The file; it may hold secrets, and is removed with the run's folder.
-        sha256: Its digest.
-        summary: What it would do.
-        changes: Whether it would do anything at all, be it to outputs alone.
-    """
-
-    file: Path
-    sha256: str
-    summary: Summary
-    changes: bool
-
-
-@dataclass(frozen=True)
 class Core:
     """The tool in a run's own copy of the code.
 
     Attributes:
         target: The stack's name.
+        commit: The commit of its code.
         stack: The stack.
         folder: The run's folder.
         module: The folder of the root module in it.
@@ -81,6 +67,7 @@ class Core:
     """
 
     target: str
+    commit: str
     stack: TerraformStack
     folder: Path
     module: Path
@@ -92,16 +79,28 @@ class Core:
         backend = [f"-backend-config={key}={value}" for key, value in self.stack.backend.items()]
         await self.run("init", "-input=false", "-no-color", "-lockfile=readonly", *backend)
 
-    async def plan(self) -> SavedPlan:
-        """Make a plan against the real infrastructure, under the state's lock, and save it."""
-        file = self.folder / "saved.tfplan"
+    async def plan(self, *, lock: bool = True) -> SavedPlan:
+        """Make a plan against the real infrastructure, and save it.
+
+        Args:
+            lock: Whether the state's lock is taken for it, as it should be for a plan that is applied next.
+        """
         done = await self.run(
-            "plan", "-input=false", "-no-color", "-lock-timeout=0s", "-detailed-exitcode", f"-out={file}",
-            *self._variables(), fine=(0, _CHANGES),
+            "plan", "-input=false", "-no-color", "-lock-timeout=0s" if lock else "-lock=false",
+            "-detailed-exitcode", f"-out={self.folder / saved.PLAN}", *self._variables(), fine=(0, _CHANGES),
         )  # fmt: skip
+        return replace(await self.saved_plan(), changes=done.returncode == _CHANGES)
+
+    async def saved_plan(self) -> SavedPlan:
+        """Read the plan that is saved in the run's folder."""
+        file = self.folder / saved.PLAN
+        file.chmod(0o600)
+        # The digest first: what is changed while it is read is another file when it is applied.
+        sha256 = places.digest(file.read_bytes())
         shown = await self.run("show", "-json", str(file), limit=_LARGEST)
-        summary = self.reading(read_summary, shown.out, "the saved plan")
-        return SavedPlan(file, places.digest(file.read_bytes()), summary, changes=done.returncode == _CHANGES)
+        document = self.reading(read_plan, shown.out, "the saved plan")
+        manifest = manifest_of(document, target=self.target, commit=self.commit)
+        return SavedPlan(file, sha256, summarised(document), manifest, document)
 
     async def drift(self) -> list[str]:
         """Return a line for each resource that is not as the state has it. The state is not locked or written."""
@@ -224,22 +223,41 @@ _LEFT = {
 
 @asynccontextmanager
 async def opened(step: StackStep, context: Context) -> AsyncIterator[Core]:
-    """Give the tool in a fresh copy of the step's code; the copy is removed afterwards.
+    """Give the tool in a fresh copy of the step's code; the copy is removed afterwards unless its plan is kept.
 
     Raises:
         ActuatorError: If target, credentials, code or backend are not usable.
     """
     stack = places.stack_of(step, context)
     env, hidden = _environment(stack)
-    runs = places.private_folder(Path(stack.folder) / "runs")
+    runs = saved.runs_of(step, context)
+    await asyncio.to_thread(saved.sweep, runs, now=context.clock.now())
     folder = Path(tempfile.mkdtemp(prefix=f"{context.token(step)}.", dir=runs))
+    module = folder / "code" / stack.path
     try:
-        module = await code.check_out(stack, step.commit, folder / "code")
-        core = Core(step.target, stack, folder, module, env, hidden)
+        await code.check_out(stack, step.commit, folder / "code")
+        core = Core(step.target, step.commit, stack, folder, module, env, hidden)
         await core.init()
         yield core
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        saved.leave(folder, module=module)
+
+
+@asynccontextmanager
+async def reopened(step: StackStep, context: Context, folder: Path) -> AsyncIterator[Core]:
+    """Give the tool in the copy of the code that a kept plan was made in; it is not initialised.
+
+    Raises:
+        ActuatorError: If target, credentials or code are not usable.
+    """
+    stack = places.stack_of(step, context)
+    env, hidden = _environment(stack)
+    await code.verify(stack, step.commit)
+    module = folder / "code" / stack.path
+    try:
+        yield Core(step.target, step.commit, stack, folder, module, env, hidden)
+    finally:
+        saved.leave(folder, module=module)
 
 
 async def version(stack: TerraformStack) -> str:

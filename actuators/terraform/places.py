@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 
+from actuators.targets import target_of
 from actuators.terraform.steps import StackStep
 from actuators.terraform.values import State
 from bot.domain.actuation import Context
@@ -24,14 +24,7 @@ def stack_of(step: StackStep, context: Context) -> TerraformStack:
     Raises:
         ActuatorError: If the inventory has none of that name.
     """
-    target = context.inventory.find(step.target)
-    if isinstance(target, TerraformStack):
-        return target
-    raise ActuatorError(
-        f"Step {step.id}: {step.target} is {'no Terraform stack' if target else 'not in the inventory'}.",
-        untouched="Nothing was contacted.",
-        resolution="Name a target of the inventory's section `stacks` in the plan.",
-    )
+    return target_of(step, context, TerraformStack, called="Terraform stack", section="stacks")
 
 
 def keep(state: State, step: StackStep, context: Context) -> dict[str, str]:
@@ -43,6 +36,32 @@ def keep(state: State, step: StackStep, context: Context) -> dict[str, str]:
     folder = private_folder(Path(stack_of(step, context).folder) / "states" / step.target)
     file = folder / f"{context.token(step)}-serial-{state.serial}.tfstate"
     data = json.dumps(state.document, indent=2).encode()
+    write(file, data)
+    return {"kept_state": str(file), "kept_sha256": digest(data)}
+
+
+def rescue(module: Path, step: StackStep, context: Context) -> dict[str, str] | None:
+    """Keep the state that the tool could not hand to its backend, and has left in the folder of the module.
+
+    Returns:
+        The file and its digest as `keep` returns them; None: it has left none.
+    """
+    try:
+        data = (module / "errored.tfstate").read_bytes()
+    except OSError:
+        return None
+    folder = private_folder(Path(stack_of(step, context).folder) / "states" / step.target)
+    file = folder / f"{context.token(step)}-unsaved-{digest(data)[:12]}.tfstate"
+    write(file, data)
+    return {"kept_state": str(file), "kept_sha256": digest(data)}
+
+
+def write(file: Path, data: bytes) -> None:
+    """Write a file that the bot alone can read, and wait until it is on the disk.
+
+    Raises:
+        ActuatorError: If it cannot be written.
+    """
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
@@ -51,7 +70,6 @@ def keep(state: State, step: StackStep, context: Context) -> dict[str, str]:
             os.fsync(stream.fileno())
     except OSError as error:
         raise _folder_fault(file, error) from None
-    return {"kept_state": str(file), "kept_sha256": digest(data)}
 
 
 def digest(data: bytes) -> str:
@@ -86,10 +104,3 @@ def kept_states(step: StackStep, context: Context) -> list[tuple[str, str]]:
     folder = Path(stack_of(step, context).folder) / "states" / step.target
     files = sorted(folder.glob("*.tfstate"), key=lambda file: file.stat().st_mtime, reverse=True)
     return [(str(file), digest(file.read_bytes())) for file in files[:_MOST]]
-
-
-def forget_leftovers(step: StackStep, context: Context) -> None:
-    """Remove what an earlier attempt of this step left when its worker was killed: plans may hold secrets."""
-    runs = Path(stack_of(step, context).folder) / "runs"
-    for folder in runs.glob(f"{context.token(step)}.*"):
-        shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,11 @@ Address = Annotated[str, Field(pattern=r"^[A-Za-z_][^\s\x00-\x1f]{0,499}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _absent(value: object) -> bool:
+    """Leave a field that was added later out of the canonical plan where it is not used: digests stay the same."""
+    return value is None
+
+
 class Expect(Model):
     """The most that a plan may do. A replacement is one to add and one to destroy, as Terraform counts.
 
@@ -48,16 +53,19 @@ class _Slow(Step):
 class TerraformApply(_Slow):
     """Bring the infrastructure to what earlier code describes.
 
-    The plan is made and saved when the step runs, compared with `expect`, and exactly that file is applied.
+    The plan is made by the checks, shown, and saved; exactly that plan is applied.
 
     Attributes:
         commit: The commit of the earlier code.
         expect: The most that the plan may do.
+        seal: The digest of the only plan that may be applied, where it is known beforehand; None: of the one that
+            the checks have shown.
     """
 
     kind: Literal["terraform.apply"] = "terraform.apply"
     commit: Commit
     expect: Expect
+    seal: Sha256 | None = Field(default=None, exclude_if=_absent)
     expected: Duration = parse_duration("5m")
 
     def words(self) -> str:

@@ -72,7 +72,7 @@ class Summary:
         return {"add": len(self.add), "change": len(self.change), "destroy": len(self.destroy)}
 
 
-def read_summary(text: str) -> Summary:
+def read_plan(text: str) -> dict[str, Any]:
     """Read what ``show -json PLAN`` said.
 
     Raises:
@@ -81,6 +81,11 @@ def read_summary(text: str) -> Summary:
     document = _object(text, "plan")
     if document.get("errored"):
         raise UnreadableError("the plan is incomplete, because making it failed")
+    return document
+
+
+def summarised(document: Mapping[str, Any]) -> Summary:
+    """Return what a plan that `read_plan` has read would do."""
     found: dict[str, list[str]] = {"add": [], "change": [], "destroy": []}
     other = []
     for entry in _entries(document, "resource_changes"):

@@ -16,6 +16,7 @@ from actuators.terraform.apply import ApplyActuator
 from bot.domain.actuation import Fault, Presence, Progress, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Inventory
+from tests.actuators.terraform.approving import approved, outside
 from tests.support.actuation import Reports, fails
 from tests.support.terraform import FAILED, Code, Stack, commit_code, git, kept
 
@@ -31,7 +32,7 @@ def going_back(code: Code, **fields: Any) -> TerraformApply:
 
 async def test_check_shows_what_the_plan_would_do(stack: Stack) -> None:
     """The approver sees tool, code, serial and lineage, and the addresses; nothing is written anywhere."""
-    step, before = going_back(stack.code), stack.everything()
+    step, before = going_back(stack.code), outside(stack)
     checks = await ACTUATOR.check(step, stack.context(step))
     told = "\n".join(check.words for check in checks)
     assert {check.verdict for check in checks} == {Verdict.OK}
@@ -40,13 +41,13 @@ async def test_check_shows_what_the_plan_would_do(stack: Stack) -> None:
     assert f"serial {document['serial']}, lineage {document['lineage']}, 2 resources" in told
     assert "1 to add, 1 to change, 1 to destroy" in told
     assert "- terraform_data.extra, ~ terraform_data.app, + terraform_data.logs" in told
-    assert stack.everything() == before
+    assert outside(stack) == before
 
 
 async def test_earlier_code_comes_back(stack: Stack) -> None:
     """Exactly the saved plan is applied; the state before is kept for the bot alone, and no code stays behind."""
     step, reports, repository = going_back(stack.code), Reports(), stack.code.looks()
-    context = stack.context(step, reports=reports)
+    context = await approved(stack, step, reports=reports)
     assert (await ACTUATOR.observe(step, context)).presence is Presence.ABSENT
     outcome = await ACTUATOR.apply(step, context)
     assert (await ACTUATOR.observe(step, context)).presence is Presence.PRESENT
@@ -71,7 +72,7 @@ async def test_earlier_code_comes_back(stack: Stack) -> None:
 async def test_a_second_time_finds_nothing_to_do(stack: Stack) -> None:
     """Applying again plans, finds no changes and writes no state."""
     step = going_back(stack.code)
-    await ACTUATOR.apply(step, stack.context(step))
+    await ACTUATOR.apply(step, await approved(stack, step))
     before = stack.everything()
     assert "no changes" in (await ACTUATOR.apply(step, stack.context(step))).words
     assert stack.everything() == before
@@ -81,12 +82,12 @@ async def test_a_second_time_finds_nothing_to_do(stack: Stack) -> None:
 async def test_more_than_was_approved_is_refused(stack: Stack, less: str) -> None:
     """A plan beyond any one limit is refused with its summary before anything is applied."""
     limits = {"add": 1, "change": 1, "destroy": 1, less: 0}
-    step, before = going_back(stack.code, expect=limits), stack.everything()
+    step, before = going_back(stack.code, expect=limits), outside(stack)
     with pytest.raises(ActuatorError, match=f"1 instead of 0 to {less}") as refused:
         await ACTUATOR.apply(step, stack.context(step))
     assert not refused.value.transient
     assert "- terraform_data.extra" in refused.value.output
-    assert stack.everything() == before
+    assert outside(stack) == before
     if less == "destroy":
         told = fails(await ACTUATOR.check(step, stack.context(step)))
         assert "1 instead of 0 to destroy (terraform_data.extra)" in told
@@ -116,11 +117,13 @@ async def test_a_state_that_moved_on_is_planned_again(stack: Stack) -> None:
             stack.server.moved_on()
 
     reports.on_report = interfere
+    context = await approved(stack, step, reports=reports)
     with pytest.raises(ActuatorError, match="changed by somebody else") as stale:
-        await ACTUATOR.apply(step, stack.context(step, reports=reports))
+        await ACTUATOR.apply(step, context)
     assert stale.value.transient
     assert "extra" in stack.server.names()
-    await ACTUATOR.apply(step, stack.context(step))
+    reports.on_report = None
+    await ACTUATOR.apply(step, context)
     assert "extra" not in stack.server.names()
 
 
@@ -134,8 +137,9 @@ async def test_a_changed_plan_file_is_not_applied(stack: Stack) -> None:
             file.write_bytes(b"another")
 
     reports.on_report = interfere
+    context = await approved(stack, step, reports=reports)
     with pytest.raises(ActuatorError, match="was changed after it had been looked at"):
-        await ACTUATOR.apply(step, stack.context(step, reports=reports))
+        await ACTUATOR.apply(step, context)
     assert stack.server.state == stack.code.state
 
 
@@ -226,7 +230,7 @@ async def test_local_state_with_files_of_variables(code: Code, stack: Stack, tmp
     step = going_back(
         code, commit=git(repository, "rev-parse", "HEAD"), expect={"add": 0, "change": 1, "destroy": 0}
     )
-    await ACTUATOR.apply(step, local.context(step))
+    await ACTUATOR.apply(step, await approved(local, step))
     (app,) = json.loads(state.read_text())["resources"]
     assert app["instances"][0]["attributes"]["input"]["value"] == "v2.3.1"
 
@@ -240,7 +244,7 @@ async def test_a_cancelled_apply_gives_the_lock_back(stack: Stack, tmp_path: Pat
     slow = f'provisioner "local-exec" {{\n    command = "echo $$ > {fifo}; exec sleep 60"\n  }}'
     commit = commit_code(repository, f'{FAILED}\nresource "terraform_data" "slow" {{\n  {slow}\n}}\n')
     step = going_back(stack.code, commit=commit)
-    context = stack.but(repository=str(repository)).context(step)
+    context = await approved(stack.but(repository=str(repository)), step)
     pipe, begun = os.open(fifo, os.O_RDWR | os.O_NONBLOCK), asyncio.Event()
     asyncio.get_running_loop().add_reader(pipe, begun.set)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
@@ -253,7 +257,6 @@ async def test_a_cancelled_apply_gives_the_lock_back(stack: Stack, tmp_path: Pat
     os.close(pipe)
     assert stack.server.lock == {}
     assert sorted(stack.server.names()) == ["app", "extra", "slow"]
-    assert [file.partition("/")[0] for file in stack.files()] == ["states"]
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from actuators import terraform
 from actuators.terraform import TerraformApply, TerraformImport, TerraformStateRm, TerraformUnlock
 from actuators.terraform.steps import Expect
+from actuators.terraform.values import read_complaints
 from bot.domain.actuation import Context, Fault, Presence, Registry, Remedy, Verdict
 from bot.domain.errors import ActuatorError
+from tests.actuators.terraform.approving import approved
 from tests.support.actuation import fails
 from tests.support.terraform import Stack, kept
 
@@ -39,7 +43,7 @@ async def offered(step: TerraformApply, fault: Fault, context: Context) -> dict[
 async def test_a_resource_that_exists_already_is_imported(stack: Stack) -> None:
     """The conflict tells address and identity; once imported, the same step gets through."""
     step = apply_step(stack.code.exists)
-    context = stack.context(step)
+    context = await approved(stack, step)
     fault = await failing(step, context)
     assert "ConflictException" in fault.output
     assert fault.presence is Presence.ABSENT
@@ -82,7 +86,7 @@ async def test_an_entry_without_a_resource_is_taken_out(stack: Stack, monkeypatc
     monkeypatch.setenv("TOKEN_OF_THE_CLOUD", SECRET)
     stack = stack.but(env={"CLOUD_TOKEN": {"env": "TOKEN_OF_THE_CLOUD"}})
     step = apply_step(stack.code.gone)
-    context = stack.context(step)
+    context = await approved(stack, step)
     fault = await failing(step, context)
     assert "token ***" in fault.output
     assert SECRET not in fault.output
@@ -115,6 +119,24 @@ async def test_a_lock_that_was_left_is_released(stack: Stack, *, known: bool) ->
     assert "is released" in (await actuator.apply(remedy.step, context)).words
     assert (await actuator.observe(remedy.step, context)).presence is Presence.PRESENT
     assert stack.server.lock == {}
+
+
+async def test_a_step_on_the_record_is_told_of_a_lock(stack: Stack) -> None:
+    """A lock is a warning to whoever approves an import, and the import itself does not go over it."""
+    step = TerraformImport(
+        id="i",
+        target="payments-infra",
+        commit=stack.code.good,
+        address="terraform_data.logs",
+        identity="payments-logs",
+    )
+    context = stack.context(step)
+    stack.server.left_locked()
+    told = {check.verdict: check.words for check in await REGISTRY.actuator(step).check(step, context)}
+    assert told[Verdict.WARN] == "Locked by deploy@ci-7 (apply) since 2024-01-15 15:40:00 UTC"
+    with pytest.raises(ActuatorError, match="is locked"):
+        await REGISTRY.actuator(step).apply(step, context)
+    assert stack.server.state == stack.code.state
 
 
 async def test_the_lock_of_somebody_else_stays(stack: Stack) -> None:
@@ -154,3 +176,46 @@ async def test_diagnoses_show_addresses_and_no_values(stack: Stack) -> None:
     compared = await REGISTRY.actuator(remedies["refresh"].step).apply(remedies["refresh"].step, context)
     assert (compared.facts["differing"], "agrees" in compared.words) == (0, True)
     assert stack.everything() == before
+
+
+async def test_a_state_that_the_backend_did_not_take_is_kept_and_restored(stack: Stack) -> None:
+    """What an apply did stands nowhere else: the state is kept, and a remedy writes it; then all is done."""
+    step, good = apply_step(stack.code.good), stack
+    # This backend takes no writes: it answers that it does not know the method.
+    stack = stack.but(backend={**stack.server.backend(), "update_method": "PUT"})
+    fault = await failing(step, await approved(stack, step))
+    assert "could not be written after applying" in fault.brief
+    assert stack.server.state == stack.code.state
+    context = good.context(step)
+    remedy = (await offered(step, fault, context))["unsaved-state"]
+    (file,) = stack.folder.glob("states/*/*-unsaved-*")
+    assert remedy.step.file == str(file)  # type: ignore[attr-defined]  # it has one
+    assert file.stat().st_mode & 0o077 == 0
+    actuator = REGISTRY.actuator(remedy.step)
+    assert {check.verdict for check in await actuator.check(remedy.step, context)} == {Verdict.OK}
+    await actuator.apply(remedy.step, context)
+    assert sorted(stack.server.names()) == ["app", "logs"]
+    assert (await REGISTRY.actuator(step).observe(step, context)).presence is Presence.PRESENT
+
+
+@pytest.mark.parametrize("content", [None, "", "no state"])
+async def test_a_kept_state_that_is_lost_is_not_offered(stack: Stack, tmp_path: Path, content: str | None) -> None:
+    """A remedy whose file is gone, empty or unreadable would fail: it is left out."""
+    file = tmp_path / "unsaved.tfstate"
+    if content is not None:
+        file.write_text(content)
+    step = apply_step(stack.code.good)
+    fault = Fault(f"The state could not be written. What it should hold is kept in {file} (sha256 {'0' * 64}).")
+    assert list(await offered(step, fault, stack.context(step))) == ["refresh", "state-list", "state-versions"]
+
+
+async def test_what_a_tool_says_is_no_option(stack: Stack) -> None:
+    """An identity or address that could be read as something else is left to people."""
+    step = apply_step(stack.code.good)
+    said = (
+        "Error: creating S3 Bucket (-rf): ConflictException\n\n  with terraform_data.a,\n\n"
+        f"Error: reading: NoSuchBucket\n\n  with terraform_data.{'b' * 500},\n\n"
+    )
+    assert [(found.exists, found.gone) for found in read_complaints(said)] == [(True, False), (False, True)]
+    remedies = await offered(step, Fault("it failed", said), stack.context(step))
+    assert list(remedies) == ["refresh", "state-list", "state-versions"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 import boto3  # type: ignore[import-untyped]  # boto3 has no types of its own
 import pytest
 
-from actuators.terraform import TerraformStateRestore, TerraformStateVersions
+from actuators.terraform import TerraformStateRestore, TerraformStateVersions, s3
+from actuators.terraform.core import Core
 from actuators.terraform.places import digest
 from actuators.terraform.restore import StateRestoreActuator, StateVersionsActuator
 from bot.domain.actuation import Presence, Verdict
 from bot.domain.errors import ActuatorError
+from bot.domain.inventory import TerraformStack
 from tests.support.actuation import fails
 from tests.support.aws import REGION, moto_server
 from tests.support.terraform import Stack, commit_code, git, kept
@@ -23,6 +26,7 @@ from tests.support.terraform import Stack, commit_code, git, kept
 ACTUATOR = StateRestoreActuator()
 VERSIONS = StateVersionsActuator()
 KEY = "payments/terraform.tfstate"
+LOOK = TerraformStateVersions(id="look", target="payments-infra", commit="a" * 40)
 
 
 def from_file(stack: Stack, place: Path, /, **fields: Any) -> TerraformStateRestore:
@@ -167,3 +171,31 @@ async def test_a_version_of_the_object_comes_back(stack: Stack, bucket: Bucket, 
     first, *_, last = (line for line in listed.output.splitlines() if line.startswith("version "))
     assert "(now)" in first
     assert last.startswith(f"version {good} ")
+
+
+async def test_versions_are_those_of_exactly_one_object(stack: Stack, bucket: Bucket) -> None:
+    """Locks, other workspaces and deletions lie beside the state; of its versions the newest ones are shown."""
+    for name in (KEY, f"env:/live/{KEY}", f"live-states/live/{KEY}"):
+        bucket.put(f"{name}.tflock", b"{}")
+        bucket.put(name, name.encode())
+    deleted = bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
+    assert deleted["DeleteMarker"]
+    for number in range(25):
+        bucket.put(KEY, b"x" * number)
+    backend = {"bucket": bucket.name, "key": KEY, "region": REGION, "use_path_style": "true"}
+    names = {"AWS_ACCESS_KEY_ID": "KEY", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_ENDPOINT_URL_S3": "URL"}
+    env = {name: os.environ[f"TEST_{place}"] for name, place in names.items()}
+
+    def tool(**fields: Any) -> Core:
+        target = stack.but(backend={**backend, **fields.pop("more", {})}, **fields).context(LOOK).inventory
+        found = target.find("payments-infra")
+        assert isinstance(found, TerraformStack)
+        return Core("payments-infra", stack.code.good, found, stack.folder, stack.folder, env, ())
+
+    sizes = [version.size for version in await s3.versions(tool())]
+    assert (len(sizes), sizes[0], sizes[-1]) == (20, 24, 5)
+    for more in ({}, {"workspace_key_prefix": "live-states"}):
+        chosen = tool(workspace="live", more=more)
+        (version,) = await s3.versions(chosen)
+        assert version.latest
+        assert await s3.content(chosen, version.id) == s3.object_key(chosen).encode()

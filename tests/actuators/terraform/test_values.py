@@ -17,8 +17,9 @@ from actuators.terraform.values import (
     read_complaints,
     read_drift,
     read_lock,
+    read_plan,
     read_state,
-    read_summary,
+    summarised,
 )
 from bot.domain.actuation import Registry
 
@@ -41,7 +42,7 @@ def test_a_replacement_counts_twice_and_forgetting_as_destroying() -> None:
         ],
         "output_changes": {"url": {"actions": ["update"]}, "same": {"actions": ["no-op"]}},
     }
-    summary = read_summary(json.dumps(document))
+    summary = summarised(read_plan(json.dumps(document)))
     assert summary.counts() == {"add": 1, "change": 1, "destroy": 2}
     assert summary.lines() == ["- a.replaced", "- a.forgotten", "~ a.changed", "+ a.replaced"]
     assert summary.other == ("imports a.same", "moves a.old to a.new", "outputs: url")
@@ -51,7 +52,7 @@ def test_a_replacement_counts_twice_and_forgetting_as_destroying() -> None:
 def test_what_is_no_plan_is_not_taken_for_an_empty_one(text: str) -> None:
     """Only a whole plan in JSON is read."""
     with pytest.raises(UnreadableError):
-        read_summary(text)
+        read_plan(text)
 
 
 def test_drift_names_attributes_and_shows_no_values() -> None:

@@ -9,14 +9,17 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from actuators import terraform
+from actuators.terraform.apply import ApplyActuator
 from actuators.terraform.places import digest
 from actuators.terraform.steps import Expect
 from bot.domain.plan import Step
+from tests.actuators.terraform.approving import outside, sealed
 from tests.support.contract import Case, Cases, Ground, World
 from tests.support.terraform import EXISTS, MISSING, REQUIRED, Code, Stack, build_code, state_server
 
@@ -30,6 +33,18 @@ def _code() -> Code:
     folder = tempfile.mkdtemp(prefix="rollback-terraform-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return build_code(Path(folder))
+
+
+@functools.cache
+def _seals() -> dict[str, str]:
+    return {}
+
+
+async def _approved(stack: Stack, step: Step) -> dict[str, str]:
+    """Return the seal of what the step would do; it is the same in every world, so it is looked for once."""
+    if isinstance(step, terraform.TerraformApply) and step.id not in _seals():
+        _seals()[step.id] = sealed(await ApplyActuator().check(step, stack.context(step))).seal
+    return _seals()
 
 
 def world(make: Callable[[Code], Step], *, locked: bool = False, damaged: bool = False) -> World:
@@ -46,8 +61,9 @@ def world(make: Callable[[Code], Step], *, locked: bool = False, damaged: bool =
                 server.left_locked("8d5f-01")
             if damaged:
                 server.state = json.dumps({**json.loads(code.state), "serial": 40, "resources": []}).encode()
-            faults = (_REFUSED, _STOPPED)
-            yield Case(step, stack.context(step), stack.away().context(step), stack.everything, faults)
+            faults, seals = (_REFUSED, _STOPPED), await _approved(stack, step)
+            context, away = (replace(each.context(step), approved=seals) for each in (stack, stack.away()))
+            yield Case(step, context, away, lambda: outside(stack), faults)
 
     return built
 
