@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from actuators.kubernetes import images
-from actuators.kubernetes.access import Need, allowed, verify
+from actuators.kubernetes.access import REASONS, Need, allowed, verify
 from actuators.kubernetes.api import Api, ApiError, Patch
 from actuators.kubernetes.connection import opened
 from actuators.kubernetes.drift import check_drift
@@ -30,7 +30,8 @@ async def examine(step: Rollback | SetImage, context: Context, pin: Pin) -> tupl
             version = await api.version()
             words = f"Kubernetes {version} answers at {api.server}"
             checks.append(Check(f"Cluster {step.target}", Verdict.OK, words))
-            checks.append(await verify(api, _needs(step), subject=f"Access to {step.workload}"))
+            subject = f"Access to {step.workload}"
+            checks.append(await verify(api, _needs(step), subject=subject, wished=REASONS))
             if checks[-1].verdict is Verdict.FAIL:
                 return tuple(checks)
             workload = await look(api, step.workload)
@@ -143,7 +144,8 @@ async def _dry(api: Api, context: Context, workload: Workload, pin: Pin) -> list
         return [unreadable(subject, error)]
     except ActuatorError as error:
         return [unreadable(subject, error)]
-    return [Check(subject, Verdict.OK, "The API server would accept it; its replicas stay as they are")]
+    stay = "" if workload.kind == "daemonset" else f"; its scale does not come back, it stays at {workload.total}"
+    return [Check(subject, Verdict.OK, f"The API server would accept it{stay}")]
 
 
 async def _unsticking(api: Api, step: Rollback | SetImage, workload: Workload) -> list[Check]:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from actuators.kubernetes import objects
 from actuators.kubernetes.api import Api, ApiError, Json
 from actuators.kubernetes.resources import CONFIG_MAP, SECRET
-from actuators.kubernetes.together import together
+from actuators.together import together
 from bot.domain.actuation import Check, Verdict
 from bot.domain.times import utc_minute
 

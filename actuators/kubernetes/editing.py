@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from actuators.kubernetes import objects
@@ -14,10 +15,25 @@ MOST_CONFLICTS = 8
 _PAUSE = 0.05
 
 
+@dataclass(frozen=True)
+class Edited:
+    """An object before and after a change.
+
+    Attributes:
+        before: As it was read last before it was changed.
+        after: As it was read back afterwards; the same where nothing was to be changed.
+        changed: Whether it was changed.
+    """
+
+    before: Json
+    after: Json
+    changed: bool
+
+
 async def edit(
     api: Api, resource: Resource, name: str, change: Callable[[Json], Json | None], *, namespace: str = ""
-) -> tuple[Json, bool]:
-    """Read an object, decide, and change it if it is still as it was read; else read and decide again.
+) -> Edited:
+    """Read an object, decide, change it if it is still as it was read, else decide again; and read it back.
 
     Args:
         api: The API server.
@@ -26,9 +42,6 @@ async def edit(
         change: Returns the merge patch for the object as it is; None if it is as wanted already.
         namespace: Its namespace, if it is not the target's.
 
-    Returns:
-        The object as it is then, and whether it was changed.
-
     Raises:
         ApiError: If it cannot be read or changed, or is changed by others all the time.
     """
@@ -36,12 +49,14 @@ async def edit(
         obj = await api.get(resource, name, namespace=namespace)
         body = change(obj)
         if body is None:
-            return obj, False
+            return Edited(obj, obj, changed=False)
         bound = {**body, "metadata": {**(body.get("metadata") or {}), "resourceVersion": objects.version(obj)}}
         try:
-            return await api.patch(resource, name, bound, how=Patch.MERGE, namespace=namespace), True
+            await api.patch(resource, name, bound, how=Patch.MERGE, namespace=namespace)
         except ApiError as error:
             await after_conflict(api, error, attempt)
+        else:
+            return Edited(obj, await api.get(resource, name, namespace=namespace), changed=True)
     raise contested(f"{resource.kind} {name}")
 
 

@@ -79,13 +79,14 @@ class SuspendActuator(_GitopsActuator):
         owner = owner_of(step, context)
         async with opened(step, context) as api:
             resource = await installed(api, owner)
-            obj, changed = await edit(
+            edited = await edit(
                 api,
                 resource,
                 owner.name,
                 lambda found: _suspending(owner, found, context),
                 namespace=owner.namespace,
             )
+            obj = edited.after
             if judge(owner, obj).automatic:
                 raise _not_taken(owner)
             for second in range(_LONGEST_SYNC):
@@ -94,8 +95,8 @@ class SuspendActuator(_GitopsActuator):
                 context.report(Progress(second, _LONGEST_SYNC, "seconds", "A deployment under way is waited for"))
                 await context.clock.sleep(1)
                 obj = await api.get(resource, owner.name, namespace=owner.namespace)
-        did = "does not deploy by itself any more" if changed else "did not deploy by itself already"
-        return Outcome(f"{owner.words()} {did}{_under_way(obj)}", {"owner": owner.title, "changed": changed})
+        did = "does not deploy by itself any more" if edited.changed else "did not deploy by itself already"
+        return Outcome(f"{owner.words()} {did}{_under_way(obj)}", {"owner": owner.title, "changed": edited.changed})
 
     async def remedies(self, step: Suspend, fault: Fault, context: Context) -> tuple[Remedy, ...]:
         """Offer to suspend what deploys the owner itself and may switch it on again."""
@@ -127,13 +128,13 @@ class ResumeActuator(_GitopsActuator):
         owner = owner_of(step, context)
         async with opened(step, context) as api:
             resource = await installed(api, owner)
-            obj, changed = await edit(
+            edited = await edit(
                 api, resource, owner.name, lambda found: _resuming(owner, found), namespace=owner.namespace
             )
-        if not judge(owner, obj).automatic:
+        if not judge(owner, edited.after).automatic:
             raise _not_taken(owner)
-        did = "deploys by itself again" if changed else "deployed by itself already"
-        return Outcome(f"{owner.words()} {did}", {"owner": owner.title, "changed": changed})
+        did = "deploys by itself again" if edited.changed else "deployed by itself already"
+        return Outcome(f"{owner.words()} {did}", {"owner": owner.title, "changed": edited.changed})
 
 
 def _suspending(owner: Owner, obj: Json, context: Context) -> Json | None:

@@ -92,7 +92,14 @@ def read(obj: Json, *, revision: str) -> Pod:
     )
 
 
-def tally(pods: Iterable[Pod], wanted: Callable[[Pod], bool], *, total: int, label: str) -> str:
+def tally(
+    pods: Iterable[Pod],
+    wanted: Callable[[Pod], bool],
+    *,
+    total: int,
+    label: str,
+    other: str = "of another revision",
+) -> str:
     """Say how the pods stand: ``5 of 6 pods on v2.3.1, 1 ImagePullBackOff, 1 on v2.4.0``.
 
     Args:
@@ -100,6 +107,7 @@ def tally(pods: Iterable[Pod], wanted: Callable[[Pod], bool], *, total: int, lab
         wanted: Whether a pod is one that is to be there.
         total: How many there shall be.
         label: What those that are wanted run.
+        other: What is said of one that is not wanted and runs the same by name.
     """
     good = 0
     rest: Counter[str] = Counter()
@@ -107,7 +115,7 @@ def tally(pods: Iterable[Pod], wanted: Callable[[Pod], bool], *, total: int, lab
         if pod.leaving:
             rest[pod.trouble or "leaving"] += 1
         elif not wanted(pod):
-            rest[f"on {pod.label}" if pod.label != label else "of another revision"] += 1
+            rest[f"on {pod.label}" if pod.label != label else other] += 1
         elif pod.ready:
             good += 1
         else:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 from actuators.kubernetes import images
-from actuators.kubernetes.access import Need, verify
+from actuators.kubernetes.access import REASONS, Need, verify
 from actuators.kubernetes.connection import opened
 from actuators.kubernetes.owner_checks import unreadable
 from actuators.kubernetes.particulars import particulars
@@ -22,15 +25,23 @@ from bot.domain.times import utc_minute
 class _WorkloadProbe(LeavesNothing):
     """What the probes share: the right to look."""
 
+    watches: ClassVar[bool] = False
+    """Whether it follows what it looks at."""
+
+    wished: ClassVar[tuple[Need, ...]] = REASONS
+
     async def check(self, step: WorkloadStep, context: Context) -> tuple[Check, ...]:
         """Verify that the workload can be read."""
         kind, _, name = step.workload.partition("/")
         revisions = REPLICA_SET if kind == "deployment" else CONTROLLER_REVISION
-        own = [Need(verb, WORKLOADS[kind], name) for verb in ("get", "list", "watch")]
-        needs = [*own, *(Need(verb, each) for each in (revisions, POD) for verb in ("list", "watch"))]
+        follow = ("list", "watch") if self.watches else ()
+        own = [Need(verb, WORKLOADS[kind], name) for verb in ("get", *follow)]
+        others = [Need(verb, each) for each in (revisions, POD) for verb in follow or ("list",)]
         try:
             async with opened(step, context) as api:
-                access = await verify(api, needs, subject=f"Access to {step.workload}")
+                access = await verify(
+                    api, [*own, *others], subject=f"Access to {step.workload}", wished=self.wished
+                )
                 if access.verdict is Verdict.OK:
                     await look(api, step.workload)
                 return (access,)
@@ -41,14 +52,13 @@ class _WorkloadProbe(LeavesNothing):
 class VerifyActuator(_WorkloadProbe):
     """Waits until the rollout is complete and every pod runs the images."""
 
+    watches = True
+
     async def apply(self, step: Verify, context: Context) -> Outcome:
         """Look until it is so; pods that are leaving count until they have left."""
 
         def wanted(_: Workload, pod: Pod) -> bool:
-            return all(
-                images.runs(image, reference=pod.images.get(name, ""), image_id=pod.image_ids.get(name, ""))
-                for name, image in step.images.items()
-            )
+            return not any(_astray(step, pod))
 
         def holds(workload: Workload) -> bool:
             return all(wanted(workload, pod) for pod in workload.pods)
@@ -56,7 +66,12 @@ class VerifyActuator(_WorkloadProbe):
         def label(workload: Workload) -> str:
             return images.label(next(iter(step.images.values()))) if step.images else workload.version
 
-        goal = Goal(holds=holds, wanted=wanted, label=label, pinned=False)
+        def explain(workload: Workload) -> list[str]:
+            return [line for pod in workload.pods for line in _astray(step, pod)]
+
+        goal = Goal(
+            holds=holds, wanted=wanted, label=label, pinned=False, explain=explain, other="with another image"
+        )
         async with opened(step, context) as api:
             before = await look(api, step.workload)
             found = await until_reached(api, context, goal, before=before, seconds=step.within.total_seconds())
@@ -70,8 +85,20 @@ class VerifyActuator(_WorkloadProbe):
         return tuple(diagnoses(step))
 
 
+def _astray(step: Verify, pod: Pod) -> Iterator[str]:
+    """Yield a line for each container of a pod that does not run what is expected of it."""
+    for name, image in step.images.items():
+        reference, image_id = pod.images.get(name, ""), pod.image_ids.get(name, "")
+        if images.runs(image, reference=reference, image_id=image_id):
+            continue
+        runs = f"is {reference}{f' ({image_id})' if image_id else ''}" if reference else "is not in it"
+        yield f"{pod.name}: container {name} {runs}, expected {image}"
+
+
 class HistoryActuator(_WorkloadProbe):
     """Shows the history."""
+
+    wished = ()
 
     async def apply(self, step: History, context: Context) -> Outcome:
         """Read the revisions and how many are kept."""

@@ -20,6 +20,7 @@ from bot.domain.errors import ActuatorError
 from bot.domain.plan import Step
 from bot.domain.times import in_words, utc_second
 
+_LINES = 20
 _MARGIN = 5.0
 """Seconds before the step's own deadline, so that the reasons of the pods are told, not just that it was late."""
 
@@ -33,17 +34,26 @@ class Goal:
         wanted: Whether a pod is one of the wanted form.
         label: What such pods run, in a word.
         pinned: Whether nobody else may set another template meanwhile.
+        explain: Returns lines for people on what is not as wanted, beside the pods' own troubles.
+        other: What is said of a pod that is called the same and is not wanted.
     """
 
     holds: Callable[[Workload], bool]
     wanted: Callable[[Workload, Pod], bool]
     label: Callable[[Workload], str]
     pinned: bool = True
+    explain: Callable[[Workload], list[str]] | None = None
+    other: str = "of another revision"
 
     def tally(self, workload: Workload) -> str:
         """Say how the pods stand."""
+        label = self.label(workload)
         return tally(
-            workload.pods, lambda pod: self.wanted(workload, pod), total=workload.total, label=self.label(workload)
+            workload.pods,
+            lambda pod: self.wanted(workload, pod),
+            total=workload.total,
+            label=label,
+            other=self.other,
         )
 
     def good(self, workload: Workload) -> int:
@@ -168,9 +178,10 @@ async def _failure(api: Api, goal: Goal, latest: Workload, trouble: str) -> Actu
     advice = list(dict.fromkeys(pod.advice for pod in latest.pods if pod.advice and not pod.ready))
     if overruled:
         advice = ["Suspend what deploys it (a GitOps owner, a pipeline, a person), then retry."]
+    lines = goal.explain(latest)[:_LINES] if goal.explain else []
     return ActuatorError(
         f"{latest.title} {trouble}. {goal.tally(latest)}.",
         untouched="" if overruled else "Kubernetes goes on trying to bring the pods up.",
         resolution=" ".join(advice) or "Look at the pods; retry when the cause is gone.",
-        output=await particulars(api, latest),
+        output="\n".join([*lines, await particulars(api, latest)]),
     )

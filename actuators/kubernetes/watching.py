@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from actuators.kubernetes import objects
 from actuators.kubernetes.api import Api, ApiError, Json, Query
-from actuators.kubernetes.together import tasks
+from actuators.together import tasks
 
 _PAUSE = 0.2
 """Seconds before a watch that ended is opened again."""

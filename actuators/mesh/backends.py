@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
 from actuators.kubernetes import objects
@@ -12,6 +12,7 @@ from actuators.kubernetes.resources import POD, SERVICE
 from actuators.mesh.forms import Host, host_of
 from actuators.mesh.steps import GatewayWeights, MeshWeights
 from bot.domain.actuation import Check, Verdict
+from bot.domain.errors import ActuatorError
 
 _UNTOUCHED = "Nothing was changed."
 
@@ -25,6 +26,26 @@ async def check_backends(api: Api, step: MeshWeights | GatewayWeights, rules: Re
         rules: The kind of DestinationRules, for subsets.
     """
     return tuple([await _check(api, host, subset, rules) for host, subset in _served(step, api.namespace)])
+
+
+def must_take(title: str, checks: Iterable[Check]) -> None:
+    """Refuse to send traffic where nobody takes it. A standby that is ill must stay a standby.
+
+    Args:
+        title: What would send it.
+        checks: What was found behind it.
+
+    Raises:
+        ActuatorError: If one of them failed.
+    """
+    ill = [check for check in checks if check.verdict is Verdict.FAIL]
+    if ill:
+        found = " ".join(f"{check.subject}: {check.words.removesuffix(_UNTOUCHED).strip()}" for check in ill)
+        raise ActuatorError(
+            f"{title} was left as it is, so no traffic was sent there. {found}",
+            untouched=_UNTOUCHED,
+            resolution=ill[0].resolution,
+        )
 
 
 def _served(step: MeshWeights | GatewayWeights, namespace: str) -> Iterator[tuple[Host, str]]:

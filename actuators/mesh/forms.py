@@ -130,6 +130,7 @@ def form_of(step: MeshWeights | GatewayWeights, namespace: str) -> Form:
             names=step.routes,
             default=0,
             alone=100,
+            named=_destination,
         )
     return Form(
         title=f"HTTPRoute {step.route}",
@@ -139,7 +140,22 @@ def form_of(step: MeshWeights | GatewayWeights, namespace: str) -> Form:
         names=step.rules,
         default=1,
         alone=1,
+        named=_backend,
     )
+
+
+def _destination(entry: Json) -> Json | None:
+    """Return an entry of a VirtualService as `Destination` has it, without its weight."""
+    found = entry.get("destination") or {}
+    port = (found.get("port") or {}).get("number")
+    return {"host": found.get("host"), "subset": found.get("subset"), "port": port}
+
+
+def _backend(entry: Json) -> Json | None:
+    """Return an entry of an HTTPRoute as `Backend` has it, without its weight; None if it is no Service."""
+    if entry.get("kind", "Service") != "Service":
+        return None
+    return {key: entry.get(key) for key in ("name", "namespace", "port")}
 
 
 def name_of(step: MeshWeights | GatewayWeights) -> str:

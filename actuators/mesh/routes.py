@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,6 +50,7 @@ class Form:
         names: The rules that it wants it for; empty: the only one.
         default: The weight of an entry that names none, among several.
         alone: The weight of an entry that names none and is the only one.
+        named: Returns an entry as a step would name it, without its weight; None if steps cannot.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Form:
     names: Sequence[str]
     default: int
     alone: int
+    named: Callable[[Json], Json | None]
 
     def rules(self, obj: Json) -> list[Json]:
         """Return the rules that are meant.
@@ -94,6 +96,17 @@ class Form:
     def words(self, obj: Json) -> str:
         """Say how the traffic is split now."""
         return "; ".join(dict.fromkeys(_shares(list(self._shares(rule))) for rule in self.rules(obj)))
+
+    def parts(self, obj: Json) -> list[Json] | None:
+        """Return the present split as a step would name it; None if steps cannot, or the rules differ."""
+        splits = [list(self._parts(rule)) for rule in self.rules(obj)]
+        parts = [part for part in splits[0] if part is not None]
+        return parts if all(split == parts for split in splits) else None
+
+    def _parts(self, rule: Json) -> Iterator[Json | None]:
+        for entry in rule[self.targets]:
+            named = self.named(entry)
+            yield named and {**named, "weight": self._weight(rule, entry)}
 
     def _as_wanted(self, rule: Json) -> bool:
         entries = rule[self.targets]

@@ -9,7 +9,7 @@ from actuators.kubernetes.connection import opened, seen
 from actuators.kubernetes.editing import edit
 from actuators.kubernetes.owner_checks import active_owners, check_owners, suspension, unreadable
 from actuators.kubernetes.resources import POD, SERVICE
-from actuators.mesh.backends import behind
+from actuators.mesh.backends import behind, must_take
 from actuators.mesh.forms import ISTIO, host_of, kind_of
 from actuators.mesh.steps import MeshSubset
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Remedy, Verdict
@@ -51,18 +51,21 @@ class SubsetActuator:
     async def apply(self, step: MeshSubset, context: Context) -> Outcome:
         """Set the labels unless they are set."""
         async with opened(step, context) as api:
-            obj, changed = await edit(
-                api, await _resource(api), step.destination_rule, lambda found: _change(step, found)
-            )
-        if _change(step, obj) is not None:
+            resource = await _resource(api)
+            found = await api.get(resource, step.destination_rule)
+            if _change(step, found) is not None:
+                must_take(f"DestinationRule {step.destination_rule}", [await _pods(api, step, found)])
+            edited = await edit(api, resource, step.destination_rule, lambda found: _change(step, found))
+        if _change(step, edited.after) is not None:
             raise ActuatorError(
                 f"DestinationRule {step.destination_rule} was changed, and when read back it was not as wanted.",
                 resolution="Look who else writes it: a GitOps owner, a progressive delivery controller.",
             )
-        return Outcome(
-            f"{_words(step, obj)}{'' if changed else ' (it was already)'}",
-            {"labels": step.labels, "changed": changed},
-        )
+        words, facts = _words(step, edited.after), {"labels": step.labels, "changed": edited.changed}
+        if not edited.changed:
+            return Outcome(f"{words} (it was already)", facts)
+        labels = _labels(step, edited.before)
+        return Outcome(words, {**facts, "before": {"labels": labels}} if labels else facts)
 
     async def remedies(self, step: MeshSubset, fault: Fault, context: Context) -> tuple[Remedy, ...]:
         """Offer to suspend what would set the subset back."""

@@ -8,13 +8,13 @@ from actuators.kubernetes import objects
 from actuators.kubernetes.access import Need, verify
 from actuators.kubernetes.api import Api, ApiError, Json, Patch, Query, Resource
 from actuators.kubernetes.connection import opened, seen
-from actuators.kubernetes.editing import edit
+from actuators.kubernetes.editing import Edited, edit
 from actuators.kubernetes.owner_checks import active_owners, check_owners, suspension, unreadable
 from actuators.kubernetes.resources import POD, SERVICE
 from actuators.kubernetes.waiting import patience
 from actuators.kubernetes.watching import mirrored
 from actuators.mesh.acceptance import Acceptance, acceptance
-from actuators.mesh.backends import check_backends
+from actuators.mesh.backends import check_backends, must_take
 from actuators.mesh.forms import ISTIO, form_of, kind_of, name_of, resource_of
 from actuators.mesh.routes import Form
 from actuators.mesh.steps import GatewayWeights, MeshWeights
@@ -33,13 +33,14 @@ class WeightsActuator:
         try:
             async with opened(step, context) as api:
                 resource = await resource_of(api, step)
-                checks.append(await verify(api, _needs(step, resource), subject=f"Access to {name_of(step)}"))
+                rules = await _rules(api, step)
+                needs = _needs(step, resource, rules)
+                checks.append(await verify(api, needs, subject=f"Access to {name_of(step)}"))
                 if checks[-1].verdict is Verdict.FAIL:
                     return tuple(checks)
                 obj = await api.get(resource, name_of(step))
                 form = form_of(step, api.namespace)
                 checks.append(await _route(api, resource, form, obj))
-                rules = await _rules(api, step)
                 checks += await check_backends(api, step, rules)
                 checks += await check_owners(api, step, context, obj)
         except ActuatorError as error:
@@ -56,10 +57,13 @@ class WeightsActuator:
             return _observed(step, form_of(step, api.namespace), obj)
 
     async def apply(self, step: WeightsStep, context: Context) -> Outcome:
-        """Set the weights unless they are set, and wait until the gateways have taken them up."""
+        """Set the weights once somebody is there to take the traffic, and wait until the gateways have them."""
         async with opened(step, context) as api:
             resource, form = await resource_of(api, step), form_of(step, api.namespace)
-            obj, changed = await edit(api, resource, name_of(step), form.change)
+            if form.change(await api.get(resource, name_of(step))) is not None:
+                must_take(form.title, await check_backends(api, step, await _rules(api, step)))
+            edited = await edit(api, resource, name_of(step), form.change)
+            obj = edited.after
             if isinstance(step, GatewayWeights):
                 obj = await _taken_up(api, resource, step, context)
         seen = _observed(step, form, obj)
@@ -68,7 +72,7 @@ class WeightsActuator:
                 f"{form.title} was changed, and when read back it was not as wanted: {seen.words}.",
                 resolution="Look who else writes it: a GitOps owner, a progressive delivery controller.",
             )
-        return Outcome(f"{seen.words}{'' if changed else ' (it was already)'}", {**seen.facts, "changed": changed})
+        return _outcome(step, form, seen, edited)
 
     async def remedies(self, step: WeightsStep, fault: Fault, context: Context) -> tuple[Remedy, ...]:
         """Offer to suspend what would set the weights back."""
@@ -81,10 +85,22 @@ class WeightsActuator:
             return ()
 
 
-def _needs(step: WeightsStep, resource: Resource) -> list[Need]:
+def _outcome(step: WeightsStep, form: Form, seen: Observation, edited: Edited) -> Outcome:
+    facts = {**seen.facts, "changed": edited.changed}
+    if not edited.changed:
+        return Outcome(f"{seen.words} (it was already)", facts)
+    parts = form.parts(edited.before)
+    if parts is None:
+        return Outcome(seen.words, facts)
+    back = {"destinations" if isinstance(step, MeshWeights) else "backends": parts}
+    return Outcome(f"{seen.words}; before: {form.words(edited.before)}", {**facts, "before": back})
+
+
+def _needs(step: WeightsStep, resource: Resource, rules: Resource | None) -> list[Need]:
     own = [Need(verb, resource, name_of(step)) for verb in ("get", "patch")]
     if isinstance(step, GatewayWeights):
         own += [Need(verb, resource, name_of(step)) for verb in ("list", "watch")]
+    own += [Need("list", rules)] if rules else []
     return [*own, Need("get", SERVICE), Need("list", POD)]
 
 

@@ -161,16 +161,6 @@ async def connected(
         await connection.close()
 
 
-@asynccontextmanager
-async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
-    """Run tasks together; the first fault ends them all and is raised as it is, not as a group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as faults:
-        raise faults.exceptions[0] from None
-
-
 def refused(error: psycopg.Error, target: Database, *, dbname: str) -> ActuatorError:
     """Say why no connection came about."""
     text = " ".join(str(error).split())

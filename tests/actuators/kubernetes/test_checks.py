@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from actuators.kubernetes import DeletePods, PodRef, Rollback, SetImage, Verify, objects
+from actuators.kubernetes import DeletePods, History, PodRef, Pods, Rollback, SetImage, Verify, objects
 from actuators.kubernetes.api import Json, Patch
 from actuators.kubernetes.resources import CONFIG_MAP
 from actuators.kubernetes.workload import look
 from bot.domain.actuation import Presence, Verdict
 from tests.support.kubeapi.place import NEW, OLD, Place
+from tests.support.kubeapi.store import RefusedError
 
 WEB = "deployment/web"
 HISTORY, CHANGE = f"History of {WEB}", f"Change of {WEB}"
@@ -63,6 +64,7 @@ async def test_every_right_that_lacks_is_named(place: Place) -> None:
     assert "Nothing was changed." in words
     assert "docs/actuators" in words
 
+    assert "list events" not in words
     probe = Verify(id="look", target="shop", workload=WEB, images={"app": OLD})
     assert "list pods" in (await place.check(probe, kubeconfig=kubeconfig)).of(f"Access to {WEB}", Verdict.FAIL)
     deleting = DeletePods(id="del", target="shop", workload=WEB, pods=(PodRef(name="web-1", uid="1"),))
@@ -70,12 +72,40 @@ async def test_every_right_that_lacks_is_named(place: Place) -> None:
     assert "get pods/web-1, delete pods/web-1" in words
 
 
+async def test_rights_are_those_that_are_used_and_no_others(place: Place) -> None:
+    """What only reads once needs no watch; what only explains is named where it lacks, and stops nothing."""
+    await place.deploy(WEB, OLD)
+    rules: list[Json] = [
+        {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["web"], "verbs": ["get"]},
+        {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+    ]
+    reader = await place.account("reader", rules)
+    subject = f"Access to {WEB}"
+    for step in (History(id="look", target="shop", workload=WEB), Pods(id="look", target="shop", workload=WEB)):
+        checks = await place.check(step, kubeconfig=reader)
+        assert "ok: All 3 rights" in checks.of(subject)
+        lacks = "without list events, get pods/log it tells less of why pods fail" in checks.of(subject)
+        assert lacks is isinstance(step, Pods)
+        await place.apply(step, kubeconfig=reader)
+    rules += [
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    ]
+    helped = await place.account("helped", rules)
+    checks = await place.check(Pods(id="look", target="shop", workload=WEB), kubeconfig=helped)
+    assert "without" not in checks.of(subject)
+    refused = await place.check(Verify(id="look", target="shop", workload=WEB), kubeconfig=helped)
+    lacking = "list deployments/web, watch deployments/web, watch replicasets, watch pods in namespace"
+    assert lacking in refused.of(subject, Verdict.FAIL)
+
+
 async def test_trying_dry_keeps_nothing(place: Place) -> None:
     """The server goes through the change at the check, and the Deployment is as it was."""
     await place.deploy(WEB, OLD)
     before = await place.deploy(WEB, NEW)
     checks = await place.check(rollback())
-    assert "The API server would accept it" in checks.of(CHANGE)
+    assert "The API server would accept it; its scale does not come back, it stays at 2" in checks.of(CHANGE)
     after = await look(place.api, WEB)
     assert objects.version(after.obj) == objects.version(before.obj)
     assert (await place.observe(rollback())).presence is Presence.ABSENT
@@ -152,6 +182,51 @@ async def test_recorded_image_takes_the_place_of_a_forgotten_revision(place: Pla
     assert "revisionHistoryLimit is 1" in shown.words
     assert shown.facts["revision_history_limit"] == 1
     assert "Rollback rb-0004 of CHG0012345: 1.36" in shown.output
+
+
+@pytest.mark.parametrize("workload", ["statefulset/web", "daemonset/web"])
+async def test_forgotten_controller_revision_fails_likewise(place: Place, workload: str) -> None:
+    """The history of a StatefulSet or DaemonSet is its ControllerRevisions; what is not there cannot come back."""
+    await place.deploy(workload, OLD)
+    await place.change(workload, {"spec": {"revisionHistoryLimit": 1}})
+    await place.deploy(workload, NEW)
+    step = Rollback(id="back", target="shop", workload=workload, revision=1)
+    subject = f"History of {workload}"
+    assert "revisionHistoryLimit is 1, and 1 newer" in (await place.check(step)).of(subject, Verdict.WARN)
+    await place.deploy(workload, NEW, env=[{"name": "HOTFIX", "value": "1"}])
+    await place.until(workload, lambda found: found.find(1) is None)
+    assert f"Revision 1 of {workload} is gone" in (await place.check(step)).of(subject, Verdict.FAIL)
+
+
+async def test_manifest_that_was_applied_is_warned_of(place: Place) -> None:
+    """What kubectl applied last is still the failed version after a rollback: the next apply deploys it again."""
+    applied = {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}}
+    for workload, subject in ((WEB, "Deployment web"), ("daemonset/web", "DaemonSet web")):
+        await place.deploy(workload, OLD)
+        await place.deploy(workload, NEW)
+        step = Rollback(id="back", target="shop", workload=workload, revision=1)
+        assert (await place.check(step)).of(subject, Verdict.WARN) == ""
+        await place.change(workload, {"metadata": applied})
+        words = (await place.check(step)).of(subject, Verdict.WARN)
+        assert "the next apply of its manifest brings the failed version back" in words
+        assert "Revert the manifest too" in words
+
+
+async def test_dry_run_that_a_webhook_does_not_know_is_a_warning(place: Place) -> None:
+    """Where the change cannot be tried, that is said, and it is tried for real."""
+    if place.double is None:
+        pytest.skip("webhooks can only be had of the double")
+    await place.deploy(WEB, OLD)
+    await place.deploy(WEB, NEW)
+
+    def interfere(method: str, _path: str) -> None:
+        if method == "PATCH":
+            raise RefusedError(400, "BadRequest", 'admission webhook "policy.example.org" does not support dry run')
+
+    place.double.server.interfere = interfere
+    words = (await place.check(rollback())).of(CHANGE, Verdict.WARN)
+    assert "The server could not try it" in words
+    assert "does not support dry run" in words
 
 
 async def test_short_history_is_warned_of(place: Place) -> None:

@@ -215,6 +215,28 @@ async def test_owner_that_is_itself_deployed_is_warned_of(place: Place) -> None:
     assert (await place.observe(suspend("application/apps"))).presence is Presence.PRESENT
 
 
+async def test_generator_of_an_owner_is_warned_of(place: Place) -> None:
+    """An ApplicationSet that made the Application may write it anew: its name is told before."""
+    made = await place.create("ConfigMap", {"metadata": {"name": "shop"}})
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "shop", "uid": objects.uid(made), "controller": True}
+    await application(place, HEALING, ownerReferences=[owner])
+    words = (await place.check(suspend())).of("GitOps owner application/web", Verdict.WARN)
+    assert "It is itself deployed by ConfigMap shop, which may switch it on again" in words
+
+
+async def test_label_that_others_write_too_is_no_reason_for_a_warning(place: Place) -> None:
+    """Where the bot may not look for an Application that Helm's label could mean, nothing is claimed."""
+    await application(place, HEALING)
+    await deployed(place, labels={"app.kubernetes.io/instance": "web"})
+    rules = [
+        {"apiGroups": ["apps"], "resources": ["*"], "verbs": ["get", "list", "watch", "patch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+    ]
+    checks = await place.check(rollback(), kubeconfig=await place.account("bot", rules))
+    assert checks.of("GitOps owner application/web") == ""
+    assert checks.of("Deployment web") == "ok: No GitOps owner deploys it"
+
+
 async def test_owner_that_may_not_be_read_is_said(place: Place) -> None:
     """Not knowing whether the rollback would be undone is a warning."""
     await application(place, HEALING)

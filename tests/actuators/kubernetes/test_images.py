@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from actuators.kubernetes import History, SetImage, Verify, images, objects
+from actuators.kubernetes.resources import POD
 from actuators.kubernetes.workload import look
 from bot.domain.actuation import Presence, Verdict
-from tests.support.kubeapi.place import NEW, OLD, SLEEPS, SOON, Place
+from tests.support.kubeapi.place import MISSING, NEW, OLD, SLEEPS, SOON, Place
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -97,6 +99,52 @@ async def test_verification_fails_with_what_the_pods_run(place: Place) -> None:
     assert list(await place.remedies(step)) == ["pods", "history"]
 
 
+async def with_init(place: Place, image: str = OLD, **init: Any) -> None:
+    """Deploy pods whose container ``app`` runs the old release, after an init container of some image."""
+    await place.deploy("deployment/web", OLD)
+    container = {"name": "migrate", "image": image, "command": ["true"], **init}
+    await place.change("deployment/web", {"spec": {"template": {"spec": {"initContainers": [container]}}}})
+
+
+async def test_init_containers_are_verified_alike(place: Place) -> None:
+    """Every container that a step names counts, init containers too; the error names pod, container and image."""
+    await with_init(place, NEW)
+    await place.apply(Verify(id="look", target="shop", workload="deployment/web", images={"migrate": NEW}))
+    found = await place.until("deployment/web", lambda w: all(p.ready and not p.leaving for p in w.pods))
+    sha = found.pods[0].image_ids["migrate"].partition("@")[2]
+    images_of = {"app": OLD, "migrate": f"registry.example.org/mirror@{sha}"}
+    await place.apply(Verify(id="look", target="shop", workload="deployment/web", images=images_of))
+    wrong = {"app": OLD, "migrate": OLD, "proxy": OLD}
+    error = await place.fails(
+        Verify(id="look", target="shop", workload="deployment/web", images=wrong, within=SOON)
+    )
+    assert "0 of 2 pods on 1.36, 2 with another image" in error.brief
+    first = found.pods[0].name
+    assert re.search(
+        rf"^{first}: container migrate is {NEW} \(\S+@{sha}\), expected {OLD}$", error.output, re.MULTILINE
+    )
+    assert f"{first}: container proxy is not in it, expected {OLD}" in error.output
+
+
+async def test_init_container_that_cannot_be_pulled_is_told(place: Place) -> None:
+    """What keeps a pod from starting is told of its init containers too."""
+    await with_init(place, MISSING)
+    step = Verify(id="look", target="shop", workload="deployment/web", images={"app": OLD}, within=SOON)
+    error = await place.fails(step)
+    assert "1 ImagePullBackOff" in error.brief
+    assert "container migrate: " in error.output
+
+
+async def test_debug_containers_are_no_part_of_the_release(place: Place) -> None:
+    """An ephemeral container that somebody attached with ``kubectl debug`` neither counts nor disturbs."""
+    found = await place.deploy("deployment/web", OLD)
+    debug = {"name": "debugger", "image": NEW, "command": SLEEPS, "targetContainerName": "app"}
+    path = POD.path(place.namespace, found.pods[0].name, subresource="ephemeralcontainers")
+    await place.send_as("kubectl", path, {"spec": {"ephemeralContainers": [debug]}})
+    outcome = await place.apply(Verify(id="look", target="shop", workload="deployment/web", images={"app": OLD}))
+    assert outcome.facts == {"version": "1.36", "images": [OLD], "pods": 2}
+
+
 async def test_verification_without_images_waits_for_the_rollout(place: Place) -> None:
     """It ends when the rollout that is under way has ended."""
     await place.deploy("deployment/web", OLD)
@@ -105,7 +153,7 @@ async def test_verification_without_images_waits_for_the_rollout(place: Place) -
     assert outcome.words.startswith("deployment/web: 2 of 2 pods on 1.37")
 
 
-@pytest.mark.parametrize("workload", ["deployment/web", "statefulset/web"])
+@pytest.mark.parametrize("workload", ["deployment/web", "statefulset/web", "daemonset/web"])
 async def test_history_shows_causes_and_images(place: Place, workload: str) -> None:
     """Every revision with its number, image and cause; the present one is marked."""
     await place.deploy(workload, OLD, cause="Deploy v2.3.1 - CHG0012340")

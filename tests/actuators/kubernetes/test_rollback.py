@@ -90,8 +90,8 @@ async def test_every_number_that_a_revision_had_stays_good(place: Place, workloa
     assert found.find(2) != found.find(1) == found.current()
 
 
-async def test_annotations_and_scale_are_treated_as_kubectl_does(place: Place) -> None:
-    """The revision's annotations come back, the Deployment's own bookkeeping and its replicas stay."""
+async def test_annotations_and_scale_are_kept(place: Place) -> None:
+    """The revision's annotations come back; its own bookkeeping, its replicas and what came later stay."""
     applied = "kubectl.kubernetes.io/last-applied-configuration"
     await two_releases(place, "deployment/web")
     await place.change(

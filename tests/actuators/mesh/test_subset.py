@@ -55,10 +55,12 @@ async def test_subset_is_pointed_at_the_earlier_version(place: Place) -> None:
     outcome = await place.apply(step)
 
     assert outcome.words == "Subset stable of DestinationRule web selects app=web"
+    assert outcome.facts["before"] == {"labels": {"version": "new"}}
     found = await place.api.get(RULE, "web")
     assert found["spec"]["subsets"] == [{**STABLE, "labels": {"app": "web"}}, OTHER]
     assert (await place.observe(step)).presence is Presence.PRESENT
-    assert (await place.apply(step)).facts["changed"] is False
+    again = await place.apply(step)
+    assert again.facts == {"labels": {"app": "web"}, "changed": False}
     assert "is as wanted already" in (await place.check(step)).of("DestinationRule web")
 
 
@@ -66,16 +68,19 @@ async def test_subset_that_is_not_there_is_made(place: Place) -> None:
     """A rule without it gets it."""
     await rule(place)
     assert (await place.observe(subset("old"))).words == "Subset old of DestinationRule web is not there"
-    await place.apply(subset("old"))
+    assert "before" not in (await place.apply(subset("old"))).facts
     found = await place.api.get(RULE, "web")
     assert found["spec"]["subsets"] == [{"name": "old", "labels": {"app": "web"}}]
 
 
-async def test_labels_that_no_pod_has_fail_the_check(place: Place) -> None:
+async def test_labels_that_no_pod_has_are_refused(place: Place) -> None:
     """Traffic would go nowhere."""
     await rule(place, subsets=[STABLE])
     words = (await place.check(subset(version="v0"))).of("Subset stable of web", Verdict.FAIL)
     assert "None of its 0 pods is ready" in words
+    error = await place.fails(subset(version="v0"))
+    assert "so no traffic was sent there. Subset stable of web: None of its 0 pods is ready" in error.brief
+    assert (await place.observe(subset(version="new"))).presence is Presence.PRESENT
 
 
 async def test_host_elsewhere_is_said_not_to_be_looked_at(place: Place) -> None:

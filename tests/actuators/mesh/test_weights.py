@@ -13,6 +13,7 @@ from actuators.kubernetes.api import Api, Json, Patch, Resource
 from actuators.mesh import Backend, Destination, GatewayWeights, MeshWeights
 from bot.domain.actuation import Presence, Verdict
 from tests.support.kubeapi.place import NEW, OLD, SOON, Place
+from tests.support.kubeapi.store import RefusedError
 
 ISTIO, GATEWAY = "networking.istio.io", "gateway.networking.k8s.io"
 VIRTUAL_SERVICE = Resource(ISTIO, "v1", "virtualservices", "VirtualService")
@@ -75,21 +76,70 @@ async def test_traffic_goes_back_and_all_else_stays(place: Place) -> None:
 
     outcome = await place.apply(step)
 
-    assert outcome.words == "VirtualService web: web-green 100%, web-blue 0%"
+    split = "VirtualService web: web-green 100%, web-blue 0%"
+    assert outcome.words == f"{split}; before: web-green 0%, web-blue 100%"
     found = await place.api.get(VIRTUAL_SERVICE, "web")
     green, blue = CHECKOUT["route"]
     wanted = {**CHECKOUT, "route": [{**green, "weight": 100}, {**blue, "weight": 0}]}
     assert found["spec"] == {"hosts": ["web.example.org"], "http": [wanted, OTHER]}
     assert (await place.observe(step)).presence is Presence.PRESENT
     again = await place.apply(step)
-    assert again.words.endswith("(it was already)")
+    assert again.words == f"{split} (it was already)"
+    assert "before" not in again.facts
     assert (await place.api.get(VIRTUAL_SERVICE, "web"))["metadata"]["generation"] == 2
+
+
+async def test_the_way_back_is_recorded(place: Place) -> None:
+    """The outcome holds those fields of the step that bring the earlier split back, whatever it was."""
+    blue = {"destination": {"host": "web-blue.other", "subset": "new", "port": {"number": 80}}, "weight": 90}
+    await virtual_service(place, {"route": [blue, {"destination": {"host": "web-canary"}, "weight": 10}]})
+    for name in ("web-green", "web-canary"):
+        await service(place, name)
+    step = weights()
+    outcome = await place.apply(step)
+    back = MeshWeights.model_validate({**step.model_dump(mode="json"), **outcome.facts["before"]})
+    assert [(part.host, part.subset, part.port, part.weight) for part in back.destinations] == [
+        ("web-blue.other", "new", 80, 90),
+        ("web-canary", None, None, 10),
+    ]
+    await place.apply(back)
+    assert (await place.observe(back)).presence is Presence.PRESENT
+    assert (await place.observe(step)).presence is Presence.ABSENT
+
+
+async def test_split_that_steps_cannot_name_is_no_way_back(place: Place) -> None:
+    """Rules that differed, or a backend that is no Service, leave nothing to go back to."""
+    other: Json = {"name": "static", "route": [{"destination": {"host": "web-green"}}]}
+    await virtual_service(place, CHECKOUT, other)
+    await service(place, "web-green")
+    assert "before" not in (await place.apply(weights("checkout", "static"))).facts
+    bucket = {"group": "example.org", "kind": "Bucket", "name": "files", "weight": 5}
+    await http_route(place, bucket, {"name": "web-green", "port": 80, "weight": 0}, standby=False)
+    await gateway_says(place, lag=-1)
+    assert "before" not in (await place.apply(gateway_weights())).facts
+
+
+async def test_what_is_set_back_at_once_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The route is read anew after the change: another writer's split in the same moment is no success."""
+    await virtual_service(place, CHECKOUT)
+    await service(place, "web-green")
+    send = Api.patch
+
+    async def set_back(api: Api, resource: Resource, name: str, body: Json, **more: Any) -> Json:
+        answer = await send(api, resource, name, body, **more)
+        await send(api, resource, name, {"spec": {"http": [CHECKOUT]}}, how=Patch.MERGE)
+        return answer
+
+    monkeypatch.setattr(Api, "patch", set_back)
+    error = await place.fails(weights())
+    assert "when read back it was not as wanted: VirtualService web: web-green 0%, web-blue 100%" in error.brief
 
 
 async def test_destination_that_was_taken_out_comes_back(place: Place) -> None:
     """A route that only knows the failed version gets the earlier one again; others get nothing."""
     only = {"route": [{"destination": {"host": f"web-blue.{place.namespace}.svc.cluster.local"}}]}
     await virtual_service(place, only)
+    await service(place, "web-green")
     await place.apply(weights())
     found = await place.api.get(VIRTUAL_SERVICE, "web")
     (route,) = found["spec"]["http"]
@@ -103,6 +153,11 @@ async def test_part_of_the_traffic(place: Place) -> None:
     """Any split can be pinned, by subset as well; a single destination without a weight has all."""
     subsets = [{"destination": {"host": "web", "subset": name}} for name in ("stable", "canary")]
     await virtual_service(place, {"route": subsets[:1]})
+    await service(place, "web")
+    defined = [{"name": name, "labels": {"app": "web"}} for name in ("stable", "canary")]
+    await place.create(
+        "DestinationRule", {"metadata": {"name": "web"}, "spec": {"host": "web", "subsets": defined}}
+    )
     stable, canary = (Destination(host="web", subset=name, weight=0) for name in ("stable", "canary"))
     whole = weights(destinations=(stable.model_copy(update={"weight": 100}), canary))
     assert (await place.observe(whole)).presence is Presence.PRESENT
@@ -123,9 +178,56 @@ async def test_unclear_routes_are_refused(place: Place) -> None:
     assert "has no rule chekout; it has: checkout, static" in checks.of("shop", Verdict.FAIL)
 
 
+async def test_destination_that_fits_two_entries_is_unclear(place: Place) -> None:
+    """A host that a route names with two ports is only meant with its port; then the other one gets nothing."""
+    entries = [{"destination": {"host": "web-green", "port": {"number": port}}} for port in (80, 8080)]
+    await virtual_service(place, {"route": [{**entries[0], "weight": 40}, {**entries[1], "weight": 60}]})
+    await service(place, "web-green")
+    whole = weights(destinations=(Destination(host="web-green", weight=100),))
+    assert "has several entries for web-green: name the port" in (await place.fails(whole)).brief
+    meant = weights(destinations=(Destination(host="web-green", port=8080, weight=100),))
+    await place.apply(meant)
+    (route,) = (await place.api.get(VIRTUAL_SERVICE, "web"))["spec"]["http"]
+    assert [entry["weight"] for entry in route["route"]] == [0, 100]
+
+
+async def test_new_entries_are_written_as_the_step_names_them(place: Place) -> None:
+    """Subset and port of a destination, namespace of a backend: all of it stands in the route afterwards."""
+    await virtual_service(place, {"route": [{"destination": {"host": "web-blue"}}]})
+    stable = Destination(host="web.other", subset="stable", port=8080, weight=100)
+    await place.apply(weights(destinations=(stable,)))
+    (route,) = (await place.api.get(VIRTUAL_SERVICE, "web"))["spec"]["http"]
+    destination = {"host": "web.other", "subset": "stable", "port": {"number": 8080}}
+    assert route["route"][-1] == {"destination": destination, "weight": 100}
+    await http_route(place, {"name": "web-blue", "port": 80}, standby=False)
+    await gateway_says(place, lag=-1)
+    await place.apply(gateway_weights(backends=(Backend(name="web", namespace="other", port=80, weight=1),)))
+    (rule,) = (await place.api.get(HTTP_ROUTE, "web"))["spec"]["rules"]
+    assert rule["backendRefs"][-1] == {"name": "web", "namespace": "other", "port": 80, "weight": 1}
+
+
+async def test_standby_that_cannot_be_read_is_said(place: Place) -> None:
+    """Not knowing whether anything is ready is a warning; so is a rule that the bot may not read."""
+    if place.double is None:
+        pytest.skip("faults of the server can only be had of the double")
+    await virtual_service(place, CHECKOUT)
+
+    def interfere(_method: str, path: str) -> None:
+        if "/services/" in path or path.endswith("/destinationrules"):
+            raise RefusedError(500, "InternalError", "etcd is not well")
+
+    place.double.server.interfere = interfere
+    for step in (weights(), weights(destinations=(Destination(host="web", subset="stable", weight=100),))):
+        subject = "Backend web-green" if step == weights() else "Backend web (stable)"
+        words = (await place.check(step)).of(subject, Verdict.WARN)
+        assert "Whether it is healthy is not known" in words
+        assert "etcd is not well" in words
+
+
 async def test_change_of_somebody_else_is_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A timeout that was set between reading and writing is still there afterwards."""
     await virtual_service(place, CHECKOUT)
+    await service(place, "web-green")
     send = Api.patch
     meddled: list[Json] = []
 
@@ -151,7 +253,7 @@ async def test_change_of_somebody_else_is_kept(place: Place, monkeypatch: pytest
     ],
 )
 async def test_traffic_is_not_sent_where_nothing_is_ready(place: Place, problem: str, words: str) -> None:
-    """The standby is looked at before anybody approves: without a ready pod the check fails."""
+    """The standby is looked at before anybody approves and before it gets traffic: it needs a ready pod."""
     await virtual_service(place, CHECKOUT)
     if problem == "no pods":
         spec = {"selector": {"app": "web-green"}, "ports": [{"port": 80}]}
@@ -162,6 +264,10 @@ async def test_traffic_is_not_sent_where_nothing_is_ready(place: Place, problem:
     found = (await place.check(weights())).of("Backend web-green", Verdict.FAIL)
     assert words in found
     assert "Nothing was changed." in found
+    error = await place.fails(weights())
+    assert f"so no traffic was sent there. Backend web-green: {words}" in error.brief
+    assert error.untouched == "Nothing was changed."
+    assert (await place.api.get(VIRTUAL_SERVICE, "web"))["metadata"]["generation"] == 1
 
 
 async def test_subset_must_be_defined(place: Place) -> None:
@@ -256,9 +362,11 @@ def gateway_weights(**more: Any) -> GatewayWeights:
     return GatewayWeights(**{"id": "traffic", "target": "shop", "route": "web", "backends": backends} | more)
 
 
-async def http_route(place: Place, *backends: Json) -> None:
-    """Make an HTTPRoute."""
+async def http_route(place: Place, *backends: Json, standby: bool = True) -> None:
+    """Make an HTTPRoute, and the service of the standby."""
     await place.serves(GATEWAY)
+    if standby:
+        await service(place, "web-green")
     rule = {"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": list(backends)}
     spec = {"parentRefs": [{"name": "edge"}], "rules": [rule]}
     await place.create("HTTPRoute", {"metadata": {"name": "web"}, "spec": spec})
@@ -294,7 +402,8 @@ async def test_gateway_takes_the_weights_up(place: Place) -> None:
         outcome = await doing
     assert seen.presence is Presence.ABSENT
     assert seen.words.endswith("gateway edge has not yet taken it up")
-    assert outcome.words == "HTTPRoute web: web-green 100%, web-blue 0%; in force at edge"
+    words = "HTTPRoute web: web-green 100%, web-blue 0%; in force at edge"
+    assert outcome.words == f"{words}; before: web-green 0%, web-blue 100%"
     assert (await place.observe(step)).presence is Presence.PRESENT
     assert (await place.apply(step)).facts["changed"] is False
 
@@ -333,6 +442,6 @@ async def test_backend_without_a_port_cannot_be_added(place: Place) -> None:
 
 async def test_pods_of_the_failed_version_are_shown_at_the_check(place: Place) -> None:
     """The approver sees which version the pods behind a backend run."""
-    await http_route(place, {"name": "web-green", "port": 80})
+    await http_route(place, {"name": "web-green", "port": 80}, standby=False)
     await service(place, "web-green", NEW)
     assert "2 of 2 pods are ready (1.37)" in (await place.check(gateway_weights())).of("Backend web-green")

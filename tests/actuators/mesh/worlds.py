@@ -78,7 +78,6 @@ async def http_routes(ground: Ground) -> Cases:
     async with cluster(ground) as (place, store):
         green, blue = {"name": "web-green", "port": 80, "weight": 0}, {"name": "web-blue", "port": 80, "weight": 1}
         await http_route(place, green, blue)
-        await service(place, "web-green")
         await gateway_says(place)
         async with gateway(place, store):
             yield case(place, store, gateway_weights())

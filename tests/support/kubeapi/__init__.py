@@ -9,9 +9,11 @@ weaknesses included; two nodes start the pods, from a registry that has busybox 
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 from aiohttp import web
 
@@ -27,8 +29,15 @@ _TICK = 0.2
 """Seconds; deadlines are looked at so often, changes at once."""
 
 
+_POD_SECONDS = 0.01
+
+
 class KubeApi:
     """The double.
+
+    Args:
+        pod_seconds: How long a pod takes to start, or to go.
+        completed: Called with a Deployment whose rollout has just become complete, before anybody is told.
 
     Attributes:
         store: Its objects.
@@ -37,16 +46,34 @@ class KubeApi:
         url: Its address.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        pod_seconds: float = _POD_SECONDS,
+        completed: Callable[[dict[str, Any]], None] = lambda _deployment: None,
+    ) -> None:
         self.store = Store()
         self.rights = Rights(self.store)
         self.server = Server(self.store, self.rights)
         self.url = ""
         self.frozen = False
         loop = asyncio.get_running_loop()
-        self._node = node.Node(self.store, self._later)
-        self._deployments = controllers.DeploymentController(self.store, loop.time)
+        self._node = node.Node(self.store, self._later, seconds=pod_seconds)
+        self._deployments = controllers.DeploymentController(self.store, loop.time, completed)
         self.server.logs = self._node.logs
+
+    def kubeconfig(self) -> dict[str, Any]:
+        """Return the administrator's kubeconfig."""
+        authority = base64.b64encode(tls.certificates().authority).decode()
+        cluster = {"server": self.url, "certificate-authority-data": authority}
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "double", "cluster": cluster}],
+            "users": [{"name": "admin", "user": {"token": self.rights.admin}}],
+            "contexts": [{"name": "double", "context": {"cluster": "double", "user": "admin"}}],
+            "current-context": "double",
+        }
 
     def put_forward(self, seconds: float) -> None:
         """Let time go by for the times that objects hold."""
@@ -81,9 +108,9 @@ class KubeApi:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[KubeApi]:
-    """Yield a running double."""
-    double = KubeApi()
+async def running(**how: Any) -> AsyncIterator[KubeApi]:
+    """Yield a running double; the arguments are its own."""
+    double = KubeApi(**how)
     runner = web.AppRunner(double.server.app(), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.certificates().context())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from tests.support.kubeapi.kinds import named
@@ -120,12 +121,15 @@ class DeploymentController:
     Args:
         store: The objects.
         seconds: Returns seconds that never go back.
+        completed: Called with a Deployment whose rollout has just become complete, before anybody is told.
     """
 
-    def __init__(self, store: Store, seconds: Any) -> None:
+    def __init__(self, store: Store, seconds: Any, completed: Callable[[Json], None]) -> None:
         self._store = store
         self._seconds = seconds
+        self._completed = completed
         self._progress: dict[str, tuple[Json, float]] = {}
+        self._told: dict[str, int] = {}
 
     def sync(self, deployment: Json) -> None:
         """Take one step."""
@@ -227,6 +231,10 @@ class DeploymentController:
         }
         status = {**counts, "unavailableReplicas": max(0, want - good), "conditions": [available, condition]}
         number = next((_notes(s).get(REVISION) for s in sets if s["metadata"]["uid"] == uid), None)
+        own, generation = deployment["metadata"]["uid"], deployment["metadata"]["generation"]
+        if complete and self._told.get(own) != generation:
+            self._told[own] = generation
+            self._completed(deployment)
         write_status(self._store, deployment, status, {REVISION: number} if number else None)
         if complete:
             self._clean(deployment, uid, sets)

@@ -37,11 +37,15 @@ class Node:
     Args:
         store: The objects.
         later: Calls something after some seconds.
+        seconds: How long a pod takes to start, or to go.
     """
 
-    def __init__(self, store: Store, later: Callable[[float, Callable[[], None]], object]) -> None:
+    def __init__(
+        self, store: Store, later: Callable[[float, Callable[[], None]], object], *, seconds: float
+    ) -> None:
         self._store = store
         self._later = later
+        self._seconds = seconds
         self._seen: set[str] = set()
         self._leaving: set[str] = set()
         self.logs: dict[tuple[str, str], str] = {}
@@ -52,10 +56,10 @@ class Node:
             uid = pod["metadata"]["uid"]
             if "deletionTimestamp" in pod["metadata"] and uid not in self._leaving:
                 self._leaving.add(uid)
-                self._later(0.01, lambda pod=pod: self._remove(pod))  # type: ignore[misc] # binds the pod now
+                self._later(self._seconds, lambda pod=pod: self._remove(pod))  # type: ignore[misc] # binds the pod now
             elif uid not in self._seen:
                 self._seen.add(uid)
-                self._later(0.01, lambda pod=pod: self._start(pod))  # type: ignore[misc] # binds the pod now
+                self._later(self._seconds, lambda pod=pod: self._start(pod))  # type: ignore[misc] # binds the pod now
 
     def _new(self, pod: Json) -> bool:
         uid = pod["metadata"]["uid"]
@@ -75,7 +79,9 @@ class Node:
         if pod["spec"].get("nodeSelector"):
             self._unschedulable(pod)
             return
-        statuses = [self._container(pod, container) for container in pod["spec"]["containers"]]
+        before = [self._ended(pod, container) for container in pod["spec"].get("initContainers") or []]
+        start = self._container if all(status["ready"] for status in before) else self._held
+        statuses = [start(pod, container) for container in pod["spec"]["containers"]]
         good = all(status["ready"] for status in statuses)
         running = any("running" in status["state"] for status in statuses)
         message = (
@@ -90,6 +96,7 @@ class Node:
         status = {
             "phase": "Running" if running else "Pending",
             "conditions": conditions,
+            "initContainerStatuses": before,
             "containerStatuses": statuses,
         }
         self._write(pod, status, node=pod["spec"].get("nodeName", NODES[0]))
@@ -101,6 +108,18 @@ class Node:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         self._write(pod, {"phase": "Pending", "conditions": [condition]})
         self._event(pod, "FailedScheduling", message)
+
+    def _ended(self, pod: Json, container: Json) -> Json:
+        """Return the status of an init container, which has done its work when the others start."""
+        status = self._container(pod, container)
+        if "running" not in status["state"]:
+            return status
+        return {**status, "ready": True, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+
+    def _held(self, _pod: Json, container: Json) -> Json:
+        """Return the status of a container that waits for an init container."""
+        status = {"name": container["name"], "image": container["image"], "imageID": "", "ready": False}
+        return {**status, "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}}
 
     def _container(self, pod: Json, container: Json) -> Json:
         status: Json = {"name": container["name"], "image": container["image"], "ready": False, "restartCount": 0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -41,7 +40,6 @@ from bot.domain.plan import Step
 from tests.support.actuation import FakeClock, RealClock, Reports, make_context, make_plan
 from tests.support.kubeapi import KubeApi, running
 from tests.support.kubeapi.kinds import named
-from tests.support.kubeapi.tls import certificates
 
 OLD, NEW, MISSING = "busybox:1.36", "busybox:1.37", "busybox:no-such-tag"
 SLEEPS = ["sh", "-c", "sleep 3600"]
@@ -240,30 +238,20 @@ def write(path: Path, document: Json) -> Path:
     return path
 
 
-def kubeconfig_of(double: KubeApi) -> Json:
-    """Return the administrator's kubeconfig of a double."""
-    authority = base64.b64encode(certificates().authority).decode()
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": "double", "cluster": {"server": double.url, "certificate-authority-data": authority}}
-        ],
-        "users": [{"name": "admin", "user": {"token": double.rights.admin}}],
-        "contexts": [{"name": "double", "context": {"cluster": "double", "user": "admin"}}],
-        "current-context": "double",
-    }
-
-
 @asynccontextmanager
-async def somewhere(folder: Path) -> AsyncIterator[Place]:
-    """Yield a namespace of its own, and remove it afterwards."""
-    if _REAL:
-        async with _namespace(Path(_REAL), folder, None) as place:
+async def somewhere(folder: Path, *, real: Path | None = Path(_REAL) if _REAL else None) -> AsyncIterator[Place]:
+    """Yield a namespace of its own, and remove it afterwards.
+
+    Args:
+        folder: For kubeconfigs.
+        real: The kubeconfig of a real cluster; None: a double is started.
+    """
+    if real is not None:
+        async with _namespace(real, folder, None) as place:
             yield place
     else:
         async with running() as double:
-            kubeconfig = write(folder / "admin.kubeconfig", kubeconfig_of(double))
+            kubeconfig = write(folder / "admin.kubeconfig", double.kubeconfig())
             async with _namespace(kubeconfig, folder, double) as place:
                 yield place
 

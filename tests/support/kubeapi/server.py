@@ -199,9 +199,9 @@ class Server:
         matches = _selection(request, where.kind)
         since, epoch = int(request.query["resourceVersion"]), self._epoch
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
         deadline = asyncio.get_running_loop().time() + int(request.query.get("timeoutSeconds", "60"))
         try:
+            await response.prepare(request)
             while epoch == self._epoch and asyncio.get_running_loop().time() < deadline:
                 if since < self.store.oldest:
                     gone = status_of(RefusedError(410, "Expired", f"too old resource version: {since}"))

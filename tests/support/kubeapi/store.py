@@ -16,6 +16,9 @@ T = TypeVar("T")
 Key = tuple[str, str, str]
 """Plural with group, namespace, name."""
 
+_MOST_EVENTS = 5000
+"""So many changes are kept for watches; older ones are forgotten, as the real server compacts its history."""
+
 _WITHOUT_GENERATION = frozenset({"metadata", "status", "apiVersion", "kind"})
 
 
@@ -213,6 +216,10 @@ class Store:
         if gone is not None and after is None:
             gone["metadata"]["resourceVersion"] = str(self.version)
         self.events.append(Event(self.version, slot(kind), gone, clone(after)))
+        if len(self.events) > _MOST_EVENTS:
+            half = len(self.events) // 2
+            self.oldest = self.events[half - 1].version
+            del self.events[:half]
         self.poke()
 
 
