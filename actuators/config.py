@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from actuators import config_drift, config_files, config_permissions, servers_hosts
-from actuators.config_diff import FileDiff, merge
-from actuators.config_files import Configuration, HostFiles
+from actuators import config_changes, config_drift, config_permissions, config_valid, servers_hosts
+from actuators.config_changes import gather
+from actuators.config_files import Configuration, HostFiles, checked_names, differing
 from actuators.config_help import help_with_configuration
-from actuators.servers import check_access, no_way
-from actuators.servers_hosts import Finding, ServersStep, across, at_once, named, observed, partly, survey, tally
+from actuators.config_places import replaceable
+from actuators.config_validation import Validation
+from actuators.servers_access import check_access, no_way
+from actuators.servers_hosts import (
+    Finding,
+    Results,
+    ServersStep,
+    across,
+    at_once,
+    named,
+    observed,
+    partly,
+    survey,
+    tally,
+)
 from actuators.transport import Transport
-from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Registered, Remedy
+from bot.domain.actuation import (
+    Check,
+    Context,
+    Fault,
+    Observation,
+    Outcome,
+    Presence,
+    Progress,
+    Registered,
+    Remedy,
+)
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Host, ServerGroup
+from bot.domain.plan import Step
 
 _AS_IN_BACKUP = "as in the backup"
+_UNTOUCHED = "No file was replaced on any host."
 
 
 class RestoreConfiguration(ServersStep):
@@ -37,14 +64,27 @@ class RestoreConfiguration(ServersStep):
     @field_validator("files")
     @classmethod
     def _inside(cls, files: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in files or ():
-            if not config_files.is_inside(name):
-                raise ValueError(f"{name!r} must be a plain path below the backup's folder, such as app.conf")
-        return files
+        return checked_names(files)
 
     def words(self) -> str:
         """Return the step in words, for people."""
         return self.title or f"Restore the configuration of {self.target}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one step works with."""
+
+    step: RestoreConfiguration
+    group: ServerGroup
+    transport: Transport
+    configuration: Configuration
+    validation: Validation
+
+    @property
+    def limit(self) -> int:
+        """Hosts that are worked on at once."""
+        return at_once(self.group, self.step.limit)
 
 
 class ConfigurationActuator:
@@ -54,53 +94,41 @@ class ConfigurationActuator:
         """Verify access, that the backup's files are there and sound, and that they can be put in place."""
         try:
             async with servers_hosts.opened(step, context) as (group, transport):
-                configuration = _configuration(step, group, context)
+                work = _work(step, group, transport, context)
                 access, hosts = await check_access(step, group, transport)
                 if not hosts:
                     return access
 
                 async def backup(host: Host) -> Finding:
-                    return await configuration.sound(transport, host)
+                    return await work.configuration.sound(transport, host)
 
-                async def folder(host: Host) -> Finding:
-                    return await configuration.replaceable(transport, host)
-
-                async def valid(host: Host) -> Finding:
-                    return await configuration.backup_valid(transport, host)
-
-                limit = at_once(group, step.limit)
-                sound, hosts = await survey(f"Configuration backup {step.backup}", hosts, backup, limit=limit)
-                checks = [*access, sound]
-                if hosts:
-                    checks.append((await survey(f"Folder {group.config}", hosts, folder, limit=limit))[0])
-                    if step.validation:
-                        checks.append((await survey(f"Validation of {step.backup}", hosts, valid, limit=limit))[0])
+                sound, hosts = await survey(f"Configuration backup {step.backup}", hosts, backup, limit=work.limit)
+                looked = await _looked(work, hosts) if hosts else ()
         except ActuatorError as error:
             return (no_way(step, error),)
-        return tuple(checks)
+        return (*access, sound, *looked)
 
     async def observe(self, step: RestoreConfiguration, context: Context) -> Observation:
         """Compare every file with its backup, by digest, on every host."""
         try:
             async with servers_hosts.opened(step, context) as (group, transport):
-                configuration = _configuration(step, group, context)
+                work = _work(step, group, transport, context)
                 results = await across(
-                    group.hosts,
-                    lambda host: configuration.differing(transport, host),
-                    limit=at_once(group, step.limit),
+                    group.hosts, lambda host: work.configuration.compared(transport, host), limit=work.limit
                 )
         except ActuatorError as error:
             return Observation(Presence.UNKNOWN, str(error))
+        different = {name: differing(pairs) for name, pairs in results.good.items()}
         states = {
-            name: f"different in {named(files)}" if files else _AS_IN_BACKUP for name, files in results.good.items()
+            name: f"different in {named(files)}" if files else _AS_IN_BACKUP for name, files in different.items()
         }
         return observed(states, results.bad, total=len(group.hosts), wanted=_AS_IN_BACKUP)
 
     async def apply(self, step: RestoreConfiguration, context: Context) -> Outcome:
         """Read and validate on every host; only when all are well, replace what differs."""
         async with servers_hosts.opened(step, context) as (group, transport):
-            configuration = _configuration(step, group, context)
-            read = await _prepared(step, group, configuration, transport)
+            work = _work(step, group, transport, context)
+            configuration, read = work.configuration, await _prepared(work, context)
             total = len(group.hosts)
             doing = f"Restoring the configuration {step.backup}"
 
@@ -123,61 +151,87 @@ class ConfigurationActuator:
         return await help_with_configuration(step, step.backup, fault, context)
 
 
-async def diff(step: RestoreConfiguration, context: Context) -> tuple[FileDiff, ...]:
-    """Return what restoring would change, secrets redacted, for the person who approves it.
+async def _looked(work: _Work, hosts: Sequence[Host]) -> tuple[Check, ...]:
+    """Look where the files go, what they change, and whether they are valid, on hosts whose backup is sound."""
+    step, transport, configuration = work.step, work.transport, work.configuration
 
-    Args:
-        step: The step.
-        context: The run; nothing is reported or changed.
+    changes = await gather(configuration, transport, hosts, limit=work.limit)
+    compared = [host for host in hosts if host.name in changes.good]
 
-    Returns:
-        A unified diff for every file that differs; hosts with the same difference together.
+    async def place(host: Host) -> Finding:
+        return await replaceable(configuration, transport, host, changes=changes.good.get(host.name))
 
-    Raises:
-        ActuatorError: If a host cannot be read.
-    """
-    async with servers_hosts.opened(step, context) as (group, transport):
-        configuration = _configuration(step, group, context)
-        results = await across(
-            group.hosts, lambda host: configuration.diffs(transport, host), limit=at_once(group, step.limit)
-        )
-        if results.bad:
-            raise partly("Comparing the configuration", results=results, total=len(group.hosts))
-        return merge(results.good)
+    async def valid(host: Host) -> Finding:
+        found = changes.good[host.name]
+        paths = {name: pair.path for name, pair in found.pairs.items()}
+        return await work.validation.of_backup(transport, host, paths=paths, staying=found.unknown)
+
+    folder, _ = await survey(f"Folder {configuration.folder}", hosts, place, limit=work.limit)
+    difference = config_changes.check(f"Difference from {step.backup}", changes, pinned=configuration.pinned)
+    if not (step.validation and compared):
+        return folder, difference
+    judged, _ = await survey(f"Validation of {step.backup}", compared, valid, limit=work.limit)
+    return folder, difference, judged
 
 
-async def _prepared(
-    step: RestoreConfiguration, group: ServerGroup, configuration: Configuration, transport: Transport
-) -> dict[str, HostFiles]:
+async def _prepared(work: _Work, context: Context) -> dict[str, HostFiles]:
     """Return the backup's files by host, validated; none for a host that has them all in place.
 
     Raises:
-        ActuatorError: If a file is missing or refused on any host; no file was replaced on any of them.
+        ActuatorError: If the backup is not the one that was approved, or if a file is missing or refused on any
+            host; no file was replaced on any of them.
     """
+    step, transport, configuration, limit = work.step, work.transport, work.configuration, work.limit
+    compared = await across(work.group.hosts, lambda host: configuration.compared(transport, host), limit=limit)
+    _all_ready(compared, len(work.group.hosts))
+    approved = context.approved.get(step.id)
+    if approved and config_changes.seal(compared.good) != approved:
+        raise ActuatorError(
+            f"The backup {step.backup} is not what it was when this was approved.",
+            untouched=_UNTOUCHED,
+            resolution="Find out who changed it. If it is right, ask again and look at the difference.",
+        )
 
     async def one(host: Host) -> HostFiles:
-        if not await configuration.differing(transport, host):
+        pairs = compared.good[host.name]
+        if not differing(pairs):
             return {}
-        files = await configuration.read(transport, host)
+        files = await configuration.read(transport, host, expected=pairs)
         if step.validation:
-            await configuration.validate(transport, host, files)
+            await work.validation.try_copies(transport, host, {name: file.data for name, file in files.items()})
         return files
 
-    results = await across(group.hosts, one, limit=at_once(group, step.limit))
+    results = await across(work.group.hosts, one, limit=limit)
+    _all_ready(results, len(work.group.hosts))
+    return results.good
+
+
+def _all_ready(results: Results[Any], total: int) -> None:
+    """Raise if a host is not ready: then no file is replaced on any."""
     if not results.bad:
-        return results.good
-    error = partly("Preparing the configuration", results=results, total=len(group.hosts))
+        return
+    error = partly("Preparing the configuration", results=results, total=total)
     raise ActuatorError(
         error.brief,
-        untouched="No file was replaced on any host.",
+        untouched=_UNTOUCHED,
         resolution=next(iter(results.bad.values())).resolution,
         transient=error.transient,
         output=error.output,
     )
 
 
-def _configuration(step: RestoreConfiguration, group: ServerGroup, context: Context) -> Configuration:
-    return Configuration(step.backup, step.files, group, context)
+def _work(step: RestoreConfiguration, group: ServerGroup, transport: Transport, context: Context) -> _Work:
+    return _Work(
+        step,
+        group,
+        transport,
+        Configuration(step.backup, step.files, group, context),
+        Validation(step.target, group, context),
+    )
+
+
+def _restored(step: Step) -> tuple[str, tuple[str, ...] | None] | None:
+    return (step.backup, step.files) if isinstance(step, RestoreConfiguration) else None
 
 
 def register() -> tuple[Registered[Any], ...]:
@@ -186,4 +240,5 @@ def register() -> tuple[Registered[Any], ...]:
         Registered(RestoreConfiguration, ConfigurationActuator()),
         *config_drift.register(),
         *config_permissions.register(),
+        *config_valid.register(_restored),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actuators.transport import SudoRefusedError, Transport
@@ -22,7 +22,7 @@ printf '%s\\n' "$said" | head -n 25 | sed 's/^/  sudo: /'
 _PATHS = """PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C
 export LC_ALL
-printf '@as %s\\n' "$(id -un)"
+printf '@as %s\\n@uid %s\\n@groups %s\\n' "$(id -un)" "$(id -u)" "$(id -Gn)"
 for path; do
   printf '@path %s\\n' "$path"
   if [ ! -e "$path" ] && [ ! -L "$path" ]; then
@@ -63,6 +63,11 @@ class Place:
     acl: list[str] = field(default_factory=list)
 
     @property
+    def regular(self) -> bool:
+        """Whether it is a regular file itself, and no link to one."""
+        return self.known.get("ls", "").startswith("-")
+
+    @property
     def missing(self) -> bool:
         """Whether there is nothing, or the way to it is closed."""
         return "missing" in self.known
@@ -70,6 +75,11 @@ class Place:
     def may(self, right: str) -> bool:
         """Return whether the bot has a right to it: ``r``, ``w`` or ``x``."""
         return right in self.known.get("may", "")
+
+    def owners(self) -> tuple[str, str]:
+        """Return the names (or numbers) of user and group; empty where they are not known."""
+        words = self.known.get("ls", "").split()
+        return (words[2], words[3]) if len(words) > 3 else ("", "")  # noqa: PLR2004 - mode, links, user, group
 
     def owner(self) -> str:
         """Return mode and owner in words: ``drwxr-xr-x root root``."""
@@ -95,6 +105,23 @@ class Place:
         if set("ia") & set(self.known.get("attributes", "")):
             parts.append("immutable or append-only (lsattr)")
         return f"  {'; '.join(parts)}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the user of a group's commands stands with some paths.
+
+    Attributes:
+        acts_as: The user that the group's commands run as.
+        is_root: Whether that is the superuser, who may give files to anybody.
+        groups: Its groups.
+        places: The paths and the folders above, by path.
+    """
+
+    acts_as: str
+    is_root: bool
+    groups: frozenset[str]
+    places: dict[str, Place]
 
 
 @dataclass(frozen=True)
@@ -148,18 +175,32 @@ async def look(transport: Transport, host: Host, paths: Iterable[str]) -> Access
         refused = error.what
         listing = (await transport.run(host, ["sh", "-c", _PATHS, "sh", *every])).out
     head = dict(re.findall(r"^@(\w+) (.*)$", about, re.MULTILINE))
-    acts_as, places = _places(listing)
+    standing = _standing(listing)
     user = re.search(r"uid=\d+\(([^)]*)\)", head.get("who", ""))
     return Access(
         login=user[1] if user else "the login",
-        acts_as=acts_as,
+        acts_as=standing.acts_as,
         sudo=head.get("sudo") == "0",
         sudo_refused=refused,
         selinux=head.get("selinux", "none"),
         apparmor=head.get("apparmor") == "Y",
-        places=places,
+        places=standing.places,
         head=tuple(re.sub(r"^@(\w+)", r"  \1:", line) for line in about.splitlines()),
     )
+
+
+async def stand(transport: Transport, host: Host, paths: Iterable[str]) -> Standing:
+    """Look how the user of the group's commands stands with some paths; nothing else of the host is asked.
+
+    Args:
+        transport: The way to it.
+        host: Which.
+        paths: Absolute paths; the folders above them are looked at as well.
+
+    Raises:
+        HostError: If the host cannot be asked.
+    """
+    return _standing((await transport.run(host, ["sh", "-c", _PATHS, "sh", *with_folders(paths)], sudo=True)).out)
 
 
 def with_folders(paths: Iterable[str]) -> list[str]:
@@ -186,7 +227,7 @@ def obstacle(access: Access, paths: Sequence[str], *, written: Sequence[str]) ->
     roots = [posixpath.normpath(root) for root in written]
     for path in map(posixpath.normpath, paths):
         writes = any(path == root or path.startswith(f"{root}/") for root in roots)
-        found = _in_the_way(access, path, writes=writes)
+        found = in_the_way(access.places, path, acts_as=access.acts_as, writes=writes)
         if found:
             return found
     if access.selinux == "Enforcing":
@@ -196,37 +237,46 @@ def obstacle(access: Access, paths: Sequence[str], *, written: Sequence[str]) ->
     return f"nothing that was looked at keeps {access.acts_as} from writing"
 
 
-def _in_the_way(access: Access, path: str, *, writes: bool) -> str:
-    chain = [access.places[each] for each in with_folders([path]) if each in access.places]
+def in_the_way(places: Mapping[str, Place], path: str, *, acts_as: str, writes: bool) -> str:
+    """Return in words what keeps a user from reading or replacing a path; empty if nothing is known to.
+
+    Args:
+        places: What was found, by path.
+        path: The file or folder.
+        acts_as: The user.
+        writes: Whether it is to be replaced, or only read.
+    """
+    chain = [places[each] for each in with_folders([path]) if each in places]
     for place in chain[:-1]:
         if place.missing:
-            return f"there is no folder {place.path}, or {access.acts_as} may not see it"
+            return f"there is no folder {place.path}, or {acts_as} may not see it"
         if not place.may("x"):
-            return f"{access.acts_as} may not pass through {place.path} ({place.owner()})"
+            return f"{acts_as} may not pass through {place.path} ({place.owner()})"
     last = chain[-1]
     # A file is replaced by a rename, so its folder must be writable, whatever the mode of the file.
     folder = last if last.known.get("is") == "folder" else chain[max(0, len(chain) - 2)]
     if writes and not folder.may("w"):
-        return f"{access.acts_as} may not write to {folder.path} ({folder.obstacle()})"
+        return f"{acts_as} may not write to {folder.path} ({folder.obstacle()})"
     if writes and "i" in last.known.get("attributes", ""):
         return f"{last.path} is {last.obstacle()}"
     if not last.missing and not last.may("r"):
-        return f"{access.acts_as} may not read {last.path} ({last.owner()})"
+        return f"{acts_as} may not read {last.path} ({last.owner()})"
     return ""
 
 
-def _places(listing: str) -> tuple[str, dict[str, Place]]:
-    acts_as, place = "the login", Place("")
+def _standing(listing: str) -> Standing:
+    head, place = {"as": "the login"}, Place("")
     places: dict[str, Place] = {}
     for line in listing.splitlines():
         key, _, value = line.partition(" ")
         match key:
-            case "@as":
-                acts_as = value
+            case "@as" | "@uid" | "@groups":
+                head[key[1:]] = value
             case "@path":
                 place = places.setdefault(value, Place(value))
             case "@acl":
                 place.acl.append(value)
             case _ if key.startswith("@"):
                 place.known[key[1:]] = value
-    return acts_as, places
+    groups = frozenset(head.get("groups", "").split())
+    return Standing(head["as"], head.get("uid") == "0", groups, places)

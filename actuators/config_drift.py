@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from actuators import servers_hosts
-from actuators.config_diff import merge
+from actuators.config_changes import HostChanges, gather, merged
 from actuators.config_files import Configuration
 from actuators.probes import LeavesNothing
 from actuators.remedies import Diagnosis, cannot_look, shown
-from actuators.servers_hosts import Results, across, at_once, group_of, in_a_word, named, tally
+from actuators.servers_hosts import Results, at_once, group_of, in_a_word, named, tally
 from actuators.transport import Transport
 from bot.domain.actuation import Check, Context, Outcome, Registered, Verdict
 from bot.domain.errors import ActuatorError
-from bot.domain.inventory import Host, ServerGroup
+from bot.domain.inventory import ServerGroup
 from bot.domain.plan import Backup, BackupKind
 
 _LIMIT = 10
@@ -60,34 +60,16 @@ class DriftActuator(LeavesNothing):
         words = "; ".join(f"{backup.id}: {_told(results)}" for backup, results in compared)
         details: list[str] = []
         for backup, results in compared:
-            for diff in merge({name: found.diffs for name, found in results.good.items()}):
-                details += [f"{diff.file} ({backup.id}) on {named(diff.hosts)}:", diff.text]
+            for file, hosts, text in merged(results.good):
+                details += [f"{file} ({backup.id}) on {named(hosts)}:", text]
             details += [f"{name}: {error.what}" for name, error in results.bad.items()]
         differing = sorted(
-            {file for _, results in compared for found in results.good.values() for file in found.diffs}
+            {file for _, results in compared for found in results.good.values() for file in found.differences}
         )
         return Outcome(words, {"differing": differing}, shown(details, most=_LINES))
 
 
-class _Found:
-    """What one host's files are like.
-
-    Args:
-        diffs: The redacted difference by file.
-        more: Files in place that the backup does not know.
-    """
-
-    def __init__(self, diffs: dict[str, str], more: tuple[str, ...]) -> None:
-        self.diffs = diffs
-        self.more = more
-
-    def words(self) -> str:
-        """Return it in words."""
-        words = f"different in {named(self.diffs)}" if self.diffs else _AS_IN_BACKUP
-        return f"{words}, with {named(self.more)} beside it" if self.more else words
-
-
-async def _compared(step: ShowDrift, context: Context) -> list[tuple[Backup, Results[_Found]]]:
+async def _compared(step: ShowDrift, context: Context) -> list[tuple[Backup, Results[HostChanges]]]:
     """Compare every backup on every host.
 
     Raises:
@@ -107,19 +89,20 @@ async def _compared(step: ShowDrift, context: Context) -> list[tuple[Backup, Res
 
 async def _everywhere(
     backup: Backup, group: ServerGroup, transport: Transport, context: Context
-) -> Results[_Found]:
+) -> Results[HostChanges]:
     configuration = Configuration(backup.id, None, group, context)
-
-    async def one(host: Host) -> _Found:
-        return _Found(await configuration.diffs(transport, host), await configuration.unknown(transport, host))
-
-    return await across(group.hosts, one, limit=at_once(group, _LIMIT))
+    return await gather(configuration, transport, group.hosts, limit=at_once(group, _LIMIT))
 
 
-def _told(results: Results[_Found]) -> str:
-    states = {name: found.words() for name, found in results.good.items()}
+def _told(results: Results[HostChanges]) -> str:
+    states = {name: _state(found) for name, found in results.good.items()}
     states |= {name: in_a_word(error) for name, error in results.bad.items()}
     return tally(states, total=len(states), wanted=_AS_IN_BACKUP)
+
+
+def _state(found: HostChanges) -> str:
+    words = f"different in {named(found.differences)}" if found.differences else _AS_IN_BACKUP
+    return f"{words}, with {named(found.unknown)} beside it" if found.unknown else words
 
 
 def register() -> tuple[Registered[Any], ...]:

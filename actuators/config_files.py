@@ -7,18 +7,20 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from actuators.config_diff import difference
+from actuators import config_context
+from actuators.config_names import folder_of, in_force
 from actuators.servers_hosts import Finding, backup_of, named
-from actuators.transport import HostError, Transport
+from actuators.transport import FileStat, HostError, Transport
 from bot.domain.actuation import Context, Verdict
-from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Host, ServerGroup
 from bot.domain.plan import BackupKind
 
-_VALIDATION = 60.0
-_PLACEHOLDER = "{file}"
 _NOTHING = "No file was replaced."
 _NO_BACKUP = "Look for another copy of the backup; without one, restoring the configuration is not possible."
+_OTHERS = """cd -- "$1" || exit 1
+exec find . ! -type f ! -type d -print0
+"""
+"""Links, sockets and the like below a folder."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,30 @@ HostFiles = Mapping[str, BackupFile]
 """The files of the backup on one host, by their path relative to the folder."""
 
 
+@dataclass(frozen=True)
+class Pair:
+    """One file of the backup beside its place, on one host; SHA-256 in hex.
+
+    Attributes:
+        path: Where the backup's file lies.
+        backup: The backup's content.
+        now: What is in place; None if there is no file.
+    """
+
+    path: str
+    backup: str
+    now: str | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether restoring would change the file."""
+        return self.backup != self.now
+
+
+Pairs = Mapping[str, Pair]
+"""The files of the backup on one host against their places, by their path relative to the folder."""
+
+
 class Configuration:
     """The configuration of one group, and the backup that it goes back to.
 
@@ -61,22 +87,20 @@ class Configuration:
 
     def __init__(self, backup: str, files: tuple[str, ...] | None, group: ServerGroup, context: Context) -> None:
         self._backup = backup_of(backup, BackupKind.CONFIGURATION, context)
-        if group.config is None:
-            raise ActuatorError(
-                "The inventory names no folder for the configuration of the group.",
-                untouched="No host was contacted.",
-                resolution="Set `config` of the server group.",
-            )
         self._wanted = files
-        self._folder = str(group.config)
-        self._command = group.validate_config
+        self.folder = folder_of(group)
         self.suffix = f".before-{context.rollback_id}"
 
-    async def read(self, transport: Transport, host: Host) -> HostFiles:
+    async def read(self, transport: Transport, host: Host, *, expected: Pairs | None = None) -> HostFiles:
         """Return the backup's files on a host.
 
+        Args:
+            transport: The way to it.
+            host: Which.
+            expected: What they were when they were compared.
+
         Raises:
-            HostError: If one is missing, unreadable or empty, or the digest is not the plan's.
+            HostError: If one is missing, unreadable, empty or not as expected, or the digest is not the plan's.
         """
         location = self._backup.location
         found = await transport.stat(host, location)
@@ -91,12 +115,21 @@ class Configuration:
             files[name] = BackupFile(await transport.read_file(host, path), state.permissions)
             if not files[name].data:
                 raise self._unusable(host, f"the backup's file {path} is empty")
+        if expected is not None and {name: file.digest() for name, file in files.items()} != digests_of(expected):
+            raise self._unusable(host, f"the backup {location} has changed while it was read")
         self._check_digest(host, files, is_file=found.is_file)
         return files
 
     async def sound(self, transport: Transport, host: Host) -> Finding:
         """Look whether the backup is there, readable and not empty."""
         files = await self.read(transport, host)
+        others = await self._others(transport, host)
+        if others:
+            return Finding(
+                f"have {_count(len(files), 'file')}; no regular files, so not restored: {named(others)}",
+                Verdict.WARN,
+                "Put the files themselves into the backup, or see to these by hand.",
+            )
         settings = sum(file.settings() for file in files.values())
         words = f"have {_count(len(files), 'file')} with {_count(settings, 'line')} of settings"
         bare = [name for name, file in files.items() if not file.settings()]
@@ -106,68 +139,23 @@ class Configuration:
             )
         return Finding(words)
 
-    async def replaceable(self, transport: Transport, host: Host) -> Finding:
-        """Look whether the files can be put in place, and which files the backup does not know."""
-        if not await transport.writable(host, self._folder):
-            raise HostError(
-                host.name,
-                f"the folder {self._folder} is not there or cannot be written.",
-                resolution="Give the login access to it or set `sudo` for the group; check `ls -Zd` of the folder.",
-            )
-        more = await self._beside(transport, host, await self.read(transport, host))
-        if more and self._wanted is None:
-            return Finding(
-                f"writable; not in the backup, and left: {named(more)}",
-                Verdict.WARN,
-                "If the deployment brought these files, remove them by hand when they disturb.",
-            )
-        return Finding("writable")
-
-    async def backup_valid(self, transport: Transport, host: Host) -> Finding:
-        """Look whether the validation command accepts the files where they lie in the backup."""
-        if not self._command:
-            return Finding(
-                "without a validation command", Verdict.WARN, "Set `validate_config` of the group in the inventory."
-            )
-        found = await transport.stat(host, self._backup.location)
-        paths = await self._paths(transport, host, is_file=found is not None and found.is_file)
-        for name, path in paths.items():
-            await self._accepted(transport, host, name, path)
-        return Finding(f"accept {_count(len(paths), 'file')}")
-
-    async def validate(self, transport: Transport, host: Host, files: HostFiles) -> None:
-        """Let the validation command judge copies of all files, under their names, beside their place.
-
-        Raises:
-            HostError: If it refuses one.
-        """
-        if not self._command:
-            return
-        trial = transport.temporary(host, posixpath.join(self._folder, "restore"))
-        # A run that was killed may have left its copies.
-        await transport.remove_folder(host, trial)
-        try:
-            for name, file in files.items():
-                await transport.write_file_atomic(host, posixpath.join(trial, name), file.data, mode=0o600)
-            for name in files:
-                await self._accepted(transport, host, name, posixpath.join(trial, name))
-        finally:
-            await transport.remove_folder(host, trial)
-
     async def replace(self, transport: Transport, host: Host, files: HostFiles) -> tuple[str, ...]:
-        """Put every file in place that differs. Owner and mode stay those of the file that is there.
+        """Put every file in place that differs. Owner, mode and context stay those of the file that is there.
 
         Returns:
             The files that were replaced.
+
+        Raises:
+            HostError: If one cannot be replaced, or has another security context afterwards.
         """
-        folder = await transport.stat(host, self._folder)
-        places = {name: posixpath.join(self._folder, name) for name in files}
+        places = {name: self.place(name) for name in files}
         digests = await transport.digests(host, list(places.values()))
+        wanted = {name: file for name, file in files.items() if digests[places[name]] != file.digest()}
+        old = [path for name, path in places.items() if name in wanted and digests[path] is not None]
+        before = await config_context.contexts(transport, host, old)
         replaced: list[str] = []
-        for name, file in files.items():
+        for name, file in wanted.items():
             path = places[name]
-            if digests[path] == file.digest():
-                continue
             there = await transport.stat(host, path)
             if there is not None and not there.is_file:
                 raise HostError(
@@ -176,7 +164,7 @@ class Configuration:
                     untouched=f"It is as it was. Replaced before: {named(replaced) or 'nothing'}.",
                     resolution="Put the file itself there, or leave it out by naming the step's `files`.",
                 )
-            model = there or folder
+            model = there or await self.model(transport, host, name)
             await transport.write_file_atomic(
                 host,
                 path,
@@ -185,45 +173,72 @@ class Configuration:
                 owner=None if model is None else (model.uid, model.gid),
                 keep=f"{path}{self.suffix}",
             )
+            if there is None:
+                await config_context.label(transport, host, path)
             replaced.append(name)
+        await config_context.verify(transport, host, before)
         return tuple(replaced)
 
-    async def differing(self, transport: Transport, host: Host) -> tuple[str, ...]:
-        """Return the files whose content is not that of the backup, by digests computed on the host."""
+    async def compared(self, transport: Transport, host: Host) -> Pairs:
+        """Return the backup's files against what is in place, by digests computed on the host.
+
+        Raises:
+            HostError: If the backup is not there, or holds no file.
+        """
         found = await transport.stat(host, self._backup.location)
         if found is None:
             raise self._unusable(host, f"the backup {self._backup.location} is not there")
         paths = await self._paths(transport, host, is_file=found.is_file)
-        places = {name: posixpath.join(self._folder, name) for name in paths}
-        digests = await transport.digests(host, [*paths.values(), *places.values()])
-        for path in paths.values():
-            if digests[path] is None:
+        digests = await transport.digests(host, [*paths.values(), *map(self.place, paths)])
+        pairs: dict[str, Pair] = {}
+        for name, path in paths.items():
+            backup = digests[path]
+            if backup is None:
                 raise self._unusable(host, f"the backup's file {path} is not there")
-        return tuple(name for name, path in paths.items() if digests[path] != digests[places[name]])
+            pairs[name] = Pair(path, backup, digests[self.place(name)])
+        return pairs
 
-    async def diffs(self, transport: Transport, host: Host) -> dict[str, str]:
-        """Return the redacted difference of every file that differs."""
-        found: dict[str, str] = {}
-        for name, file in (await self.read(transport, host)).items():
-            path = posixpath.join(self._folder, name)
-            there = await transport.stat(host, path)
-            now = None if there is None else await transport.read_file(host, path)
-            text = difference(name, now=now, backup=file.data)
-            if text:
-                found[name] = text
-        return found
-
-    async def unknown(self, transport: Transport, host: Host) -> tuple[str, ...]:
-        """Return the files in place that the backup of a whole folder does not know."""
+    async def lying(self, transport: Transport, host: Host) -> Mapping[str, str]:
+        """Return where every file of the backup lies."""
         found = await transport.stat(host, self._backup.location)
-        if found is None or found.is_file:
-            return ()
-        return await self._beside(transport, host, await self._paths(transport, host, is_file=False))
+        return await self._paths(transport, host, is_file=found is not None and found.is_file)
 
-    async def _beside(self, transport: Transport, host: Host, files: Iterable[str]) -> tuple[str, ...]:
+    async def model(self, transport: Transport, host: Host, name: str) -> FileStat | None:
+        """Return the folder whose owner a new file gets: its own, or the configuration's."""
+        parent = posixpath.dirname(self.place(name))
+        return await transport.stat(host, parent) or await transport.stat(host, self.folder)
+
+    def place(self, name: str) -> str:
+        """Return where a file is restored to."""
+        return posixpath.join(self.folder, name)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the plan itself says, by its digest, what comes back."""
+        return self._backup.sha256 is not None and self._wanted is None
+
+    async def unknown(self, transport: Transport, host: Host, *, files: Iterable[str]) -> tuple[str, ...]:
+        """Return the files in place that the backup of a whole folder does not know; they stay.
+
+        Args:
+            transport: The way to the host.
+            host: Which.
+            files: The backup's files.
+        """
+        found = await transport.stat(host, self._backup.location)
+        if found is None or found.is_file or self._wanted is not None:
+            return ()
         known = set(files)
-        there = await transport.listdir(host, self._folder)
-        return tuple(name for name in there if name not in known and ".before-" not in name)
+        there = await transport.listdir(host, self.folder)
+        return tuple(name for name in in_force(there) if name not in known)
+
+    async def _others(self, transport: Transport, host: Host) -> tuple[str, ...]:
+        """Return what lies in the backup's folder and is no regular file."""
+        found = await transport.stat(host, self._backup.location)
+        if found is None or not found.is_folder or self._wanted is not None:
+            return ()
+        listed = await transport.run(host, ["sh", "-c", _OTHERS, "sh", self._backup.location], sudo=True)
+        return tuple(sorted(name.removeprefix("./") for name in listed.out.split("\0") if name))
 
     async def _paths(self, transport: Transport, host: Host, *, is_file: bool) -> dict[str, str]:
         """Return where the wanted files lie in the backup."""
@@ -234,25 +249,6 @@ class Configuration:
         if not names:
             raise self._unusable(host, f"the backup {location} holds no file")
         return {name: posixpath.join(location, name) for name in names}
-
-    async def _accepted(self, transport: Transport, host: Host, name: str, path: str) -> None:
-        if not any(_PLACEHOLDER in word for word in self._command):
-            raise HostError(
-                host.name,
-                "the validation command has no {file}, so it cannot judge a file before it is in place.",
-                untouched=_NOTHING,
-                resolution="Write {file} into `validate_config` of the group where the file's path belongs.",
-            )
-        argv = [word.replace(_PLACEHOLDER, path) for word in self._command]
-        finished = await transport.run(host, argv, sudo=True, timeout=_VALIDATION)
-        if not finished.ok:
-            raise HostError(
-                host.name,
-                f"the validation command refuses {name}: {finished.complaint().splitlines()[-1]}",
-                untouched=_NOTHING,
-                resolution="Find out whether the backup is the right one; correct it, or leave the file out.",
-                output=finished.complaint(),
-            )
 
     def _check_digest(self, host: Host, files: HostFiles, *, is_file: bool) -> None:
         """Compare with the plan's digest: of the file, or of the folder's listing in the form of sha256sum."""
@@ -271,6 +267,28 @@ class Configuration:
     @staticmethod
     def _unusable(host: Host, what: str) -> HostError:
         return HostError(host.name, f"{what}.", untouched=_NOTHING, resolution=_NO_BACKUP)
+
+
+def digests_of(pairs: Pairs) -> dict[str, str]:
+    """Return the digests of what comes back, by file."""
+    return {name: pair.backup for name, pair in pairs.items()}
+
+
+def differing(pairs: Pairs) -> tuple[str, ...]:
+    """Return the files that restoring would change."""
+    return tuple(name for name, pair in pairs.items() if pair.differs)
+
+
+def checked_names(files: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the names of a step's files.
+
+    Raises:
+        ValueError: If one could leave the folder.
+    """
+    for name in files or ():
+        if not is_inside(name):
+            raise ValueError(f"{name!r} must be a plain path below the folder, such as app.conf")
+    return files
 
 
 def is_inside(name: str) -> bool:

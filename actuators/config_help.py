@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from actuators import servers_hosts
+from actuators import config_context, servers_hosts
 from actuators.config_drift import ShowDrift, configuration_backups
 from actuators.config_permissions import RestoreContext, mislabelled
 from actuators.remedies import titled, was_denied
@@ -36,7 +36,7 @@ async def help_with_configuration(
         return ()
     if group.config is None:
         return ()
-    if not was_denied(fault):
+    if not was_denied(fault) and config_context.CHANGED not in fault.brief:
         return (drift(step.target),)
     kept = [each.location for each in configuration_backups(step.target, context) if each.id == backup]
     paths = denied_paths(fault, [str(group.config)], also=kept)

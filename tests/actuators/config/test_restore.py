@@ -268,35 +268,3 @@ def test_files_are_plain_paths_below_the_backup(name: str) -> None:
     """A path that could leave the folder is refused by the plan."""
     with pytest.raises(ValidationError):
         restore(files=[name])
-
-
-async def test_the_difference_is_shown_without_secrets(ssh_hosts: SshEstate) -> None:
-    """The approver sees what changes, a changed password as a changed line, and never a password."""
-    ssh_hosts.folders["app03"].write("etc/app.conf", OLD_CONF)
-    for folder in ssh_hosts.folders.values():
-        folder.write("etc/tls.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-        folder.write("backup/cfg/tls.key", "-----BEGIN PRIVATE KEY-----\nBBBB\n-----END PRIVATE KEY-----\n")
-    found = await config.diff(RESTORE, ssh_hosts.context(RESTORE))
-    assert [(diff.file, diff.hosts) for diff in found] == [
-        ("app.conf", ("app01", "app02")),
-        ("database.yml", ("app01", "app02", "app03")),
-        ("tls.key", ("app01", "app02", "app03")),
-    ]
-    app, database, key = (diff.text for diff in found)
-    assert "-pool = 5\n" in app
-    assert "+pool = 20" in app
-    assert "-password: ***\n+password: ***" in database
-    assert key == "tls.key differs in private keys or line ends only."
-    assert not any(secret in app + database + key for secret in ("hunter", "AAAA", "BBBB"))
-
-
-async def test_the_difference_of_what_is_no_text_is_told_by_its_size(one_ssh_host: SshEstate) -> None:
-    """Binary contents and missing files are told in words."""
-    (one_ssh_host.only.root / "etc/app.conf").write_bytes(b"\xff\xfe")
-    (one_ssh_host.only.root / "etc/database.yml").unlink()
-    app, database = await config.diff(RESTORE, one_ssh_host.context(RESTORE))
-    assert app.text == f"app.conf is no text; 2 bytes are replaced by {len(OLD_CONF)} bytes."
-    assert database.text.startswith("--- (no file)\n+++ database.yml (backup)\n")
-    await one_ssh_host.servers["app01"].stop()
-    with pytest.raises(ActuatorError, match="Comparing the configuration failed on 1 of 1 hosts"):
-        await config.diff(RESTORE, one_ssh_host.context(RESTORE))
