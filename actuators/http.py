@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
 import aiohttp
@@ -11,7 +12,8 @@ from pydantic import Field
 
 from actuators import http_dependencies
 from actuators.causes import likely_causes
-from actuators.http_client import Answer, Request, UnreachableError, exchange, join
+from actuators.http_client import Answer, Request, UnreachableError, exchange, fresh_session, join
+from actuators.http_values import missing, shortened
 from actuators.probes import LeavesNothing
 from bot.domain.actuation import Check, Context, Fault, Outcome, Progress, Registered, Remedy, Verdict
 from bot.domain.errors import ActuatorError
@@ -20,6 +22,8 @@ from bot.domain.plan import Step
 from bot.domain.times import Duration, format_duration, parse_duration
 
 _OK = 200
+_ELSEWHERE = range(300, 500)
+"""Redirects and refusals: something answers, and most likely it is not the page that was meant."""
 
 
 class Probe(Step):
@@ -34,6 +38,10 @@ class Probe(Step):
 
     every: Duration = parse_duration("1s")
     within: Duration = parse_duration("30s")
+
+    def deadline(self) -> timedelta:
+        """Return how long one attempt may take: never less than `within` and the last answer need."""
+        return max(super().deadline(), self.within + timedelta(seconds=30))
 
 
 class Health(Probe):
@@ -94,32 +102,6 @@ class Finding:
     version: str | None = None
 
 
-def missing(expected: Any, found: Any, *, path: str = "") -> str | None:
-    """Say where a JSON value lacks what is expected of it; None if it has all of it.
-
-    Objects may hold more than is expected, everything else must be equal.
-    """
-    if isinstance(expected, dict):
-        if not isinstance(found, dict):
-            return f"{path or 'the body'} is no object"
-        for key, value in expected.items():
-            if key not in found:
-                return f"{path}{'.' if path else ''}{key} is missing"
-            lack = missing(value, found[key], path=f"{path}{'.' if path else ''}{key}")
-            if lack is not None:
-                return lack
-        return None
-    # In Python True == 1, in JSON it is not.
-    if isinstance(expected, bool) is isinstance(found, bool) and expected == found:
-        return None
-    return f"{path} is {_short(found)}, not {_short(expected)}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004 - fits a line of chat
-
-
 class _ProbeActuator(LeavesNothing):
     """What the three probes share: asking until the answer is right."""
 
@@ -129,14 +111,18 @@ class _ProbeActuator(LeavesNothing):
         request = Request(join(endpoint.url, path))
         subject = f"Endpoint {step.target}"
         try:
-            async with aiohttp.ClientSession() as session:
+            async with fresh_session() as session:
                 answer = await exchange(session, request, clock=context.clock)
         except UnreachableError as error:
             words = f"{request.url} does not answer: {error}"
             return (
                 Check(subject, Verdict.WARN, words, "Expected if the service is down; else check the address."),
             )
-        return (Check(subject, Verdict.OK, f"{request.url} answers with {answer.words()}"),)
+        words = f"{request.url} answers with {answer.words()}"
+        if answer.status in _ELSEWHERE:
+            resolution = "Unless that is the fault itself, correct `url` or the path: so the step cannot pass."
+            return (Check(subject, Verdict.WARN, words, resolution),)
+        return (Check(subject, Verdict.OK, words),)
 
     async def _until_good(
         self, step: Probe, context: Context, request: Request, judge: Callable[[Answer], Finding]
@@ -144,7 +130,7 @@ class _ProbeActuator(LeavesNothing):
         """Ask until the answer is right; the last finding becomes the error."""
         started = context.clock.monotonic()
         within, every = step.within.total_seconds(), step.every.total_seconds()
-        async with aiohttp.ClientSession() as session:
+        async with fresh_session() as session:
             while True:
                 answer, finding = await _ask(session, request, judge, context)
                 if answer is not None and finding.good:
@@ -196,7 +182,7 @@ class HealthActuator(_ProbeActuator):
             document = answer.json()
             status = document.get("status") if isinstance(document, dict) else None
             version = _text(document, "version")
-            words = f"{answer.words()}, status {_short(status)}"
+            words = f"{answer.words()}, status {shortened(status)}"
             if version is not None:
                 words += f", version {version}"
             fitting = step.version is None or version == step.version

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from actuators.redact import redact
 from bot.domain.clock import Clock
 
 BODY_LIMIT = 256 * 1024
@@ -56,7 +57,9 @@ class Answer:
     def words(self) -> str:
         """Return the status in words."""
         if self.status in _REDIRECT:
-            return f"HTTP {self.status} to {self.headers.get('Location', '?')[:200]} (redirects are not followed)"
+            # Behind the question mark there may be a token of a sign-in page.
+            place = redact(self.headers.get("Location", "?").split("?")[0] or "?")[:200]
+            return f"HTTP {self.status} to {place} (redirects are not followed)"
         return f"HTTP {self.status}"
 
 
@@ -81,6 +84,16 @@ class Request:
     params: Mapping[str, str] | None = None
     timeout: float = 5.0
     limit: int = BODY_LIMIT
+
+
+def fresh_session() -> aiohttp.ClientSession:
+    """Return a session that keeps nothing from one request to the next: no connection, cookie or address.
+
+    A probe that kept its connection, or the cookie of a load balancer, would ask the same instance again and again,
+    and one that the traffic has left already.
+    """
+    connector = aiohttp.TCPConnector(force_close=True, use_dns_cache=False)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 async def exchange(session: aiohttp.ClientSession, request: Request, *, clock: Clock) -> Answer:

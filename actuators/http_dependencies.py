@@ -8,7 +8,7 @@ from typing import Any, Literal
 import aiohttp
 from pydantic import Field
 
-from actuators.http_client import Answer, Request, UnreachableError, exchange, join
+from actuators.http_client import Answer, Request, UnreachableError, exchange, fresh_session, join
 from actuators.probes import LeavesNothing
 from actuators.remedies import Diagnosis, cannot_look, shown
 from bot.domain.actuation import Check, Context, Outcome, Registered, Verdict
@@ -45,7 +45,11 @@ class DependenciesActuator(LeavesNothing):
         except ActuatorError as error:
             return (cannot_look("Dependencies", error),)
         return tuple(
-            Check(f"Dependency {name}", Verdict.OK if good else Verdict.WARN, words)
+            Check(f"Dependency {name}", Verdict.OK, words)
+            if good
+            else Check(
+                f"Dependency {name}", Verdict.WARN, words, "Ask its owner; the rollback may not be the cure."
+            )
             for name, (good, words) in found.items()
         )
 
@@ -69,7 +73,7 @@ async def _asked(step: ShowDependencies, context: Context) -> dict[str, tuple[bo
         ActuatorError: If one of them is no endpoint of the inventory; nothing was asked then.
     """
     endpoints = {name: _endpoint(name, context) for name in step.endpoints}
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+    async with fresh_session() as session, asyncio.TaskGroup() as group:
         asking = {name: group.create_task(_ask(session, each, context)) for name, each in endpoints.items()}
     return {name: task.result() for name, task in asking.items()}
 
@@ -85,6 +89,8 @@ async def _ask(session: aiohttp.ClientSession, endpoint: Endpoint, context: Cont
 
 
 def _judged(answer: Answer) -> tuple[bool, str]:
+    if answer.truncated:
+        return False, f"{answer.words()} with too long a body"
     document = answer.json()
     status = document.get("status") if isinstance(document, dict) else None
     if status is None:

@@ -7,9 +7,10 @@ from typing import Any
 from actuators.metrics.baseline import BackAtBaseline, BaselineActuator
 from actuators.metrics.sampler import Sampler
 from actuators.metrics.source import MetricsSource
+from actuators.metrics.target import metrics_target
 from bot.domain.actuation import Registered
 
-__all__ = ["BackAtBaseline", "MetricsSource", "Sampler", "register"]
+__all__ = ["BackAtBaseline", "MetricsSource", "Sampler", "metrics_target", "register"]
 
 
 def register(source: MetricsSource) -> tuple[Registered[Any], ...]:

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from actuators.causes import likely_causes
 from actuators.metrics.source import MetricsSource
+from actuators.metrics.target import metrics_target
 from actuators.probes import LeavesNothing
 from bot.domain.actuation import Check, Context, Fault, Outcome, Progress, Remedy, Verdict
 from bot.domain.criteria import Reading, milliseconds, percent
 from bot.domain.errors import ActuatorError
-from bot.domain.inventory import MetricsPage, MetricsTarget, PrometheusQueries
+from bot.domain.inventory import MetricsPage
 from bot.domain.plan import Baseline, Step
 from bot.domain.times import Duration, format_duration, parse_duration
 
@@ -116,7 +117,7 @@ class BaselineActuator(LeavesNothing):
         """Look whether the metrics can be read. The service may be down, so that is a warning only."""
         subject = f"Metrics {step.target}"
         try:
-            target = _metrics(step, context)
+            target = metrics_target(step, context)
         except ActuatorError as error:
             return (Check(subject, Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution),)
         problem = await self._source.sampler.problem(step.target, target)
@@ -129,7 +130,7 @@ class BaselineActuator(LeavesNothing):
 
     async def apply(self, step: BackAtBaseline, context: Context) -> Outcome:
         """Watch until the values have settled or the time is up."""
-        target = _metrics(step, context)
+        target = metrics_target(step, context)
         baseline = context.plan.baseline
         clock, sampler = context.clock, self._source.sampler
         started = clock.monotonic()
@@ -159,17 +160,6 @@ class BaselineActuator(LeavesNothing):
         """Return where else to look: the deployment may not have been the cause, or something was left behind."""
         del step, fault
         return likely_causes(context)
-
-
-def _metrics(step: Step, context: Context) -> MetricsTarget:
-    target = context.inventory.find(step.target)
-    if isinstance(target, MetricsPage | PrometheusQueries):
-        return target
-    raise ActuatorError(
-        f"Step {step.id}: {step.target} is {'no metrics target' if target else 'not in the inventory'}.",
-        untouched="Nothing was asked.",
-        resolution="Name a target of the inventory's section `metrics` in the plan.",
-    )
 
 
 def _words(reading: Reading, baseline: Baseline) -> str:

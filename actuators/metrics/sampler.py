@@ -26,6 +26,9 @@ _PAGE_LIMIT = 8 * 1024 * 1024
 _OK = 200
 _REQUEST_TIMEOUT = 3.0
 """Seconds; a page that takes longer counts as not answering."""
+_LONGEST_P95 = 86_400.0
+"""Seconds; nobody waits for an answer that long."""
+_WHOLE = 1.05
 _ACCEPT = {"Accept": "text/plain;version=0.0.4"}
 
 
@@ -93,13 +96,14 @@ class Sampler:
         """Say why a target cannot be read at the moment; empty if it can."""
         if isinstance(target, MetricsPage):
             return await self.sample(target_name, target)
+        empty = []
         try:
-            for query in (target.error_rate, target.p95, target.availability):
-                if query is not None:
-                    await self._query(target, query)
+            for name, query in _queries(target):
+                if query is not None and await self._query(target, name, query) is None:
+                    empty.append(name)
         except (UnreachableError, UnreadableError, ActuatorError) as error:
             return str(error)
-        return ""
+        return f"{target.url}: no data for {', '.join(empty)}" if empty else ""
 
     def _window(self, key: tuple[str, str]) -> Window:
         # Twice as many as the interval asks for, since readings take samples as well.
@@ -122,8 +126,7 @@ class Sampler:
         return problem
 
     async def _ask(self, target_name: str, target: PrometheusQueries) -> Reading:
-        queries = [target.error_rate, target.p95, target.availability]
-        answers = await asyncio.gather(*(self._value(target, query) for query in queries))
+        answers = await asyncio.gather(*(self._value(target, name, query) for name, query in _queries(target)))
         error_rate, p95, availability = answers
         return Reading(
             error_rate=error_rate,
@@ -132,20 +135,20 @@ class Sampler:
             source=target_name,
         )
 
-    async def _value(self, target: PrometheusQueries, query: str | None) -> float | None:
+    async def _value(self, target: PrometheusQueries, name: str, query: str | None) -> float | None:
         if query is None:
             return None
         try:
-            return await self._query(target, query)
+            return await self._query(target, name, query)
         except (UnreachableError, UnreadableError, ActuatorError):
             return None
 
-    async def _query(self, target: PrometheusQueries, query: str) -> float | None:
+    async def _query(self, target: PrometheusQueries, name: str, query: str) -> float | None:
         """Ask for one value; None if there is none.
 
         Raises:
             UnreachableError: If the server does not answer.
-            UnreadableError: If it refuses the query, or answers with more than one series.
+            UnreadableError: If it refuses the query, or answers with more than one series or an impossible value.
         """
         headers = {"Authorization": f"Bearer {secrets.resolve(target.token)}"} if target.token else None
         url = join(target.url, "/api/v1/query")
@@ -156,7 +159,8 @@ class Sampler:
         if answer.status != _OK or not isinstance(document, dict) or document.get("status") != "success":
             reason = document.get("error") if isinstance(document, dict) else None
             raise UnreadableError(f"{url}: {answer.words()}: {reason or 'no Prometheus answer'}")
-        return _single(document.get("data"), url=url)
+        value = _single(document.get("data"), url=url)
+        return None if value is None else _possible(name, value, url=url)
 
     async def _exchange(self, request: Request) -> Answer:
         async with AsyncExitStack() as stack:
@@ -164,6 +168,30 @@ class Sampler:
             if session is None:
                 session = await stack.enter_async_context(aiohttp.ClientSession())
             return await exchange(session, request, clock=self._clock)
+
+
+def _queries(target: PrometheusQueries) -> tuple[tuple[str, str | None], ...]:
+    return (
+        ("error_rate", target.error_rate),
+        ("p95", target.p95),
+        ("availability", target.availability),
+    )
+
+
+def _possible(name: str, value: float, *, url: str) -> float:
+    """Return a value that can be what its name says; 12.3 for 12.3 % would demand a rollback of a sound service.
+
+    Raises:
+        UnreadableError: If it cannot be: then it is unknown.
+    """
+    if name == "p95":
+        if not 0 <= value <= _LONGEST_P95:
+            raise UnreadableError(f"{url}: p95 is {value:g}, it must be in seconds")
+        return value
+    # Two extrapolated rates may be slightly apart.
+    if not 0 <= value <= _WHOLE:
+        raise UnreadableError(f"{url}: {name} is {value:g}, it must be a share of 0..1")
+    return min(value, 1.0)
 
 
 def _single(data: object, *, url: str) -> float | None:

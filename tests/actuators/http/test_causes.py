@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -34,6 +35,7 @@ async def others() -> AsyncIterator[str]:
             "/plain": (200, "fine"),
             "/ill": (200, {"status": "degraded"}),
             "/down": (503, {"status": "healthy"}),
+            "/endless": (200, "x" * 300_000),
         }
         status, body = answers[request.path]
         return web.json_response(body, status=status)
@@ -120,6 +122,18 @@ async def test_a_dependency_that_does_not_answer_is_told_apart() -> None:
     outcome = await REGISTRY.actuator(step).apply(step, context(f"http://127.0.0.1:{free_port()}"))
     assert outcome.words.startswith("0 of 1 dependencies healthy; good: ")
     assert "no connection" in outcome.words
+
+
+async def test_a_body_that_is_cut_off_is_no_health(others: str) -> None:
+    """What cannot be read to its end says nothing, whatever its status; the finding says whom to ask."""
+    run = context(others)
+    endpoint = run.inventory.endpoints["good"].model_copy(update={"health": "/endless"})
+    inventory = run.inventory.model_copy(update={"endpoints": {"good": endpoint}})
+    step = ShowDependencies(id="dependencies", target="good", endpoints=("good",))
+    (found,) = await REGISTRY.actuator(step).check(step, dataclasses.replace(run, inventory=inventory))
+    assert found.verdict is Verdict.WARN
+    assert "HTTP 200 with too long a body" in found.words
+    assert "owner" in found.resolution
 
 
 async def test_a_dependency_must_be_an_endpoint(others: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from actuators import http
-from actuators.http import Health, SyntheticTransaction, Version, missing
+from actuators.http import Health, SyntheticTransaction, Version
+from actuators.http_values import missing, shortened
 from bot.domain.actuation import Presence, Registry, Verdict
 from bot.domain.errors import ActuatorError
 from tests.support.actuation import FakeClock, Reports, fails, make_context, make_plan
@@ -183,6 +185,54 @@ async def test_redirects_are_not_followed(service: Service) -> None:
     assert service.bodies
 
 
+async def test_a_page_that_is_elsewhere_is_a_warning_before_the_approval(service: Service) -> None:
+    """A redirect or a refusal is most likely a wrong address: better told before the verification waits for it."""
+    (found,) = await REGISTRY.actuator(VERSION).check(VERSION, service.context(VERSION))
+    assert found.verdict is Verdict.WARN
+    assert found.words.endswith("/version answers with HTTP 404")
+    assert "correct `url`" in found.resolution
+
+
+async def test_what_answers_hold_is_told_without_secrets(service: Service) -> None:
+    """A sign-in page is named without its query, and a value that looks like a secret is masked."""
+
+    async def sign_in(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "https://id.example.org/auth?code=hunter2"})
+
+    service.answers["/health"] = [sign_in, (200, {"status": "token=hunter2"})]
+    (found,) = await REGISTRY.actuator(HEALTH).check(HEALTH, service.context(HEALTH))
+    assert found.words.endswith("HTTP 302 to https://id.example.org/auth (redirects are not followed)")
+    with pytest.raises(ActuatorError, match="HTTP 200, status ") as caught:
+        await service.apply(HEALTH)
+    assert "hunter" not in caught.value.brief
+    assert shortened("x" * 100).endswith("...")
+
+
+async def test_every_look_is_a_fresh_one(service: Service) -> None:
+    """No connection and no cookie is kept: else a load balancer would show the same instance again and again."""
+    peers, cookies = set(), []
+
+    async def sticky(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        cookies.append(request.headers.get("Cookie"))
+        answer = web.json_response({"status": "starting" if len(cookies) < 3 else "healthy"})
+        answer.set_cookie("server", "app01")
+        return answer
+
+    service.answers["/health"] = [sticky]
+    await service.apply(HEALTH)
+    assert len(peers) == 3
+    assert cookies == [None, None, None]
+
+
+def test_an_attempt_lasts_as_long_as_its_step_waits() -> None:
+    """The engine does not cut a probe off before it gives up itself."""
+    assert HEALTH.model_copy(update={"within": timedelta(minutes=10)}).deadline() == timedelta(
+        minutes=10, seconds=30
+    )
+
+
 async def test_bodies_are_bounded(service: Service) -> None:
     """An endless body is cut off instead of filling the bot's memory, and does not pass."""
 
@@ -242,6 +292,7 @@ async def test_cancelled_probe_ends_at_once(service: Service) -> None:
 async def test_checks_do_not_fail_on_a_service_that_is_down(service: Service) -> None:
     """A rollback is asked for because the service is ill: an unreachable endpoint warns and does not stop it."""
     service.synthetic = {"path": "/test"}
+    service.answers |= {"/health": [(503, {"status": "degraded"})], "/version": [(200, SPECIFICATION)]}
     for step in (HEALTH, VERSION, SYNTHETIC):
         actuator = REGISTRY.actuator(step)
         (up,) = await actuator.check(step, service.context(step))

@@ -135,6 +135,18 @@ async def test_what_is_not_one_number_is_unknown(prometheus: str, query: str) ->
     assert reading.p95 is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [("error_rate", "12.3"), ("error_rate", "-0.1"), ("availability", "99.9"), ("p95", "1e300"), ("p95", "-1")],
+)
+async def test_a_value_that_cannot_be_is_unknown(prometheus: str, name: str, query: str) -> None:
+    """A share in per cent would demand the rollback of a sound service: what lies outside is no data."""
+    reading = await read(queries(prometheus, **{name: f"vector({query})"}))
+    assert getattr(reading, name) is None
+    whole = await read(queries(prometheus, availability="vector(1.01)"))
+    assert whole.availability == 1.0
+
+
 async def test_a_scalar_is_a_value(prometheus: str) -> None:
     """A query may yield a scalar instead of a vector."""
     assert (await read(queries(prometheus, error_rate="scalar(vector(0.25))"))).error_rate == 0.25
@@ -147,6 +159,8 @@ async def test_check_names_a_wrong_query(prometheus: str) -> None:
         ({}, ""),
         ({"p95": "sum("}, "parse error"),
         ({"p95": "http_requests_total"}, "2 series"),
+        ({"availability": "no_such_metric"}, "no data for availability"),
+        ({"error_rate": "vector(12.3)"}, "error_rate is 12.3, it must be a share of 0..1"),
         ({"url": f"http://127.0.0.1:{free_port()}"}, "no connection"),
     ):
         target = queries(fields.pop("url", prometheus), **fields)
