@@ -6,6 +6,7 @@ from typing import Any
 
 from actuators.network.aid import LogActuator, OutOfBandActuator
 from actuators.network.connectivity import ConnectivityActuator
+from actuators.network.frr import Frr
 from actuators.network.guarded import GuardedActuator
 from actuators.network.ios import Ios
 from actuators.network.junos import Junos
@@ -13,6 +14,7 @@ from actuators.network.steps import (
     NetworkConnectivity,
     NetworkLog,
     NetworkOutOfBand,
+    NetworkReload,
     NetworkReplace,
     NetworkRollback,
 )
@@ -22,6 +24,7 @@ __all__ = [
     "NetworkConnectivity",
     "NetworkLog",
     "NetworkOutOfBand",
+    "NetworkReload",
     "NetworkReplace",
     "NetworkRollback",
     "register",
@@ -33,6 +36,7 @@ def register() -> tuple[Registered[Any], ...]:
     return (
         Registered(NetworkReplace, GuardedActuator(Ios())),
         Registered(NetworkRollback, GuardedActuator(Junos())),
+        Registered(NetworkReload, GuardedActuator(Frr())),
         Registered(NetworkConnectivity, ConnectivityActuator()),
         Registered(NetworkLog, LogActuator()),
         Registered(NetworkOutOfBand, OutOfBandActuator()),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
+from actuators.network import frr_scripts
 from actuators.network.device import device_of, failed, family, opened, way_in
-from actuators.network.session import LONG, Session
+from actuators.network.session import LONG, Line
 from actuators.network.steps import (
     LONGEST,
     Guarded,
     NetworkLog,
     NetworkOutOfBand,
+    NetworkReload,
     NetworkReplace,
     NetworkRollback,
 )
@@ -19,7 +22,7 @@ from actuators.probes import LeavesNothing
 from actuators.remedies import cannot_look, shown, titled
 from bot.domain.actuation import Check, Context, Outcome, Remedy, Verdict
 from bot.domain.errors import ActuatorError
-from bot.domain.inventory import NetworkDevice
+from bot.domain.inventory import FrrMachine, NetworkDevice
 from bot.domain.plan import Step
 from bot.domain.times import format_duration
 
@@ -32,7 +35,7 @@ def diagnoses(step: Step, context: Context) -> tuple[Remedy, ...]:
     if not isinstance(device, NetworkDevice):
         return ()
     against: dict[str, Any] = {}
-    if isinstance(step, NetworkReplace):
+    if isinstance(step, NetworkReplace | NetworkReload):
         against = {"file": step.file}
     elif isinstance(step, NetworkRollback):
         against = {"committed": step.committed}
@@ -54,12 +57,21 @@ def diagnoses(step: Step, context: Context) -> tuple[Remedy, ...]:
     )
 
 
-def longer(step: Guarded) -> tuple[Remedy, ...]:
+def approved(step: Guarded, context: Context) -> str:
+    """Return the seal that the change must have; empty: nobody approved one."""
+    return step.difference or context.approved.get(step.id, "")
+
+
+def longer(step: Guarded, context: Context) -> tuple[Remedy, ...]:
     """Return the same change with twice the time, as far as a device may be left waiting."""
     time = min(2 * step.confirm_within, LONGEST)
     if time <= step.confirm_within:
         return ()
-    again = step.model_copy(update={"confirm_within": time, "settle": step.settle * (time / step.confirm_within)})
+    settle = step.settle * (time / step.confirm_within)
+    # A remedy's step has a name of its own, so what was approved goes with it.
+    again = step.model_copy(
+        update={"confirm_within": time, "settle": settle, "difference": approved(step, context) or None}
+    )
     return (
         Remedy(
             "longer-timer",
@@ -92,15 +104,15 @@ class LogActuator(LeavesNothing):
         """Read everything; what the device refuses is told in its place."""
         device = device_of(step, context)
         async with opened(step.target, device) as session:
-            asked = await _cisco(step) if family(device) == "cisco" else await _junos(step, session)
+            asked = await _ASKED[family(device)](step, session, device)
             answers = {command: masked(await session.run(command, seconds=LONG)) for command in asked}
         lines = []
         for command, said in answers.items():
-            lines += [f"> {command}", *(said.splitlines()[-_LOG_LINES:] or ["(nothing)"])]
+            lines += [f"> {_short(command)}", *(said.splitlines()[-_LOG_LINES:] or ["(nothing)"])]
         refused = [command for command, said in answers.items() if complaint(said)]
         words = f"{step.target} was asked {len(answers)} things"
         if refused:
-            words += f"; it gave no good answer to {', '.join(refused)}"
+            words += f"; it gave no good answer to {', '.join(map(_short, refused))}"
         return Outcome(words, {}, shown(lines, most=5 * _LOG_LINES))
 
 
@@ -128,6 +140,11 @@ class OutOfBandActuator(LeavesNothing):
         return Outcome(f"{reached} {way_in(device)} {after}", {"reachable": not answer})
 
 
+def _short(command: str) -> str:
+    """Return a command for people; of a script only that it is one."""
+    return command if "\n" not in command else "(the changes that were kept)"
+
+
 async def _answers(step: NetworkOutOfBand, device: NetworkDevice) -> str:
     """Return why there is no session, empty if there is one."""
     try:
@@ -137,13 +154,27 @@ async def _answers(step: NetworkOutOfBand, device: NetworkDevice) -> str:
         return error.brief
 
 
-async def _cisco(step: NetworkLog) -> tuple[str, ...]:
+async def _cisco(step: NetworkLog, session: Line, device: NetworkDevice) -> tuple[str, ...]:
+    del session, device
     asked = ("show logging", "show archive", "show archive config rollback timer")
     return (*asked, f"show archive config differences system:running-config {step.file}") if step.file else asked
 
 
-async def _junos(step: NetworkLog, session: Session) -> tuple[str, ...]:
+async def _junos(step: NetworkLog, session: Line, device: NetworkDevice) -> tuple[str, ...]:
+    del device
     asked = ("show log messages | last 30", "show system commit")
     kept = commits(await session.run("show system commit"))
     numbers = [commit.number for commit in kept if commit.when == step.committed]
     return (*asked, *(f"show configuration | compare rollback {number}" for number in numbers))
+
+
+async def _frr(step: NetworkLog, session: Line, device: NetworkDevice) -> tuple[str, ...]:
+    del session
+    machine = device.frr or FrrMachine()
+    vtysh, reload = shlex.join(frr_scripts.vtysh(machine)), shlex.join(frr_scripts.reloading(machine))
+    kept = shlex.join(["sh", "-c", frr_scripts.HISTORY, "sh", machine.folder])
+    asked = (f"{vtysh} -c 'show version'", f"{vtysh} -c 'show logging'", kept, "ip -4 route show")
+    return (*asked, f"{reload} --test {step.file}") if step.file else asked
+
+
+_ASKED = {"cisco": _cisco, "junos": _junos, "frr": _frr}

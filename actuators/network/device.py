@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncssh
 
-from actuators import secrets
-from actuators.network.session import Session
+from actuators import secrets, targets
+from actuators.network import shell
+from actuators.network.session import Line, Session
 from actuators.network.values import complaint, masked
 from actuators.transport.base import HostError, HostKeyError, HostUnreachableError, LoginRefusedError
 from actuators.transport.ssh_connect import known_hosts, private_key
@@ -33,8 +34,8 @@ _TERMINAL = (511, 24)
 
 
 def family(device: NetworkDevice) -> str:
-    """Return whose language the device speaks: ``cisco`` or ``junos``."""
-    return "junos" if device.platform == "junos" else "cisco"
+    """Return whose language the device speaks: ``cisco``, ``junos`` or ``frr``."""
+    return device.platform if device.platform in {"junos", "frr"} else "cisco"
 
 
 def device_of(step: Step, context: Context, *, speaks: str = "") -> NetworkDevice:
@@ -48,24 +49,29 @@ def device_of(step: Step, context: Context, *, speaks: str = "") -> NetworkDevic
     Raises:
         ActuatorError: If the inventory has no such device.
     """
-    target = context.inventory.find(step.target)
-    if isinstance(target, NetworkDevice) and speaks in {"", family(target)}:
+    target = targets.target_of(step, context, NetworkDevice, called="network device", section="devices")
+    if speaks in {"", family(target)}:
         return target
-    if isinstance(target, NetworkDevice):
-        what = f"is of the platform {target.platform}"
-    else:
-        what = "is no network device" if target else "is not in the inventory"
     raise ActuatorError(
-        f"Step {step.id} ({step.kind}): {step.target} {what}.",
+        f"Step {step.id} ({step.kind}): {step.target} is of the platform {target.platform}.",
         untouched="Nothing was contacted.",
         resolution="Name a fitting target of the inventory's section `devices`: network.replace is for ios and"
-        " iosxe, network.rollback for junos.",
+        " iosxe, network.rollback for junos, network.reload for frr.",
     )
 
 
+def opened(name: str, device: NetworkDevice) -> AbstractAsyncContextManager[Line]:
+    """Give a line to a device of any platform, from a login of its own, closed at the end.
+
+    Raises:
+        ActuatorError: If it cannot be reached, is not the one on record, refuses the login, or is no such device.
+    """
+    return shell.opened(name, device) if family(device) == "frr" else terminal(name, device)
+
+
 @asynccontextmanager
-async def opened(name: str, device: NetworkDevice) -> AsyncIterator[Session]:
-    """Give a session with the device, from a login of its own, closed at the end.
+async def terminal(name: str, device: NetworkDevice) -> AsyncIterator[Session]:
+    """Give a session with a device that has a command line of its own, closed at the end.
 
     Args:
         name: The device's name in the inventory.

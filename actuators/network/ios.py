@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
+from actuators.network import device as devices
 from actuators.network import values
-from actuators.network.platform import Standing, refused
+from actuators.network.platform import Standing, changes, refused
 from actuators.network.session import LONG, Session
 from actuators.network.steps import NetworkReplace
-from actuators.remedies import shown
 from bot.domain.actuation import Check, Context, Verdict
 from bot.domain.errors import ActuatorError
+from bot.domain.inventory import NetworkDevice
 
 _UNTOUCHED = "The device was only read."
 _TIMER = re.compile(r"^Timer value:\s*(.+?)\s*$", re.MULTILINE)
 _HIGHEST = "Current privilege level is 15"
-_DIFF_LINES = 20
 
 
 class Ios:
     """Speaks to Cisco devices."""
 
     speaks = "cisco"
+
+    def opened(self, name: str, device: NetworkDevice) -> AbstractAsyncContextManager[Session]:
+        """Give a login of its own."""
+        return devices.terminal(name, device)
 
     async def checks(self, session: Session, step: NetworkReplace) -> tuple[Check, ...]:
         """Verify privilege, archive and file, and show what will change."""
@@ -47,7 +52,7 @@ class Ios:
         except ActuatorError as error:
             yield Check(f"File {step.file}", Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution)
             return
-        yield changes(step.target, standing)
+        yield changes(step, standing)
 
     async def look(self, session: Session, step: NetworkReplace) -> Standing:
         """Compare the running configuration with the file, and with the one that a restart loads."""
@@ -59,9 +64,9 @@ class Ios:
         unsaved = await self._differences(session, "nvram:startup-config", "system:running-config", step)
         return Standing(to_come, found[1] if found else "", saved=not unsaved)
 
-    async def begin(self, session: Session, step: NetworkReplace, context: Context) -> str:
+    async def begin(self, session: Session, step: NetworkReplace, context: Context, before: Standing) -> str:
         """Replace the configuration; the device goes back by itself on an error, and when its timer ends."""
-        del context
+        del context, before
         await self._must_be_pinned(session, step)
         command = f"configure replace {step.file} force revert trigger error timer {step.minutes()}"
         said = await session.run(command, seconds=LONG)
@@ -120,20 +125,6 @@ class Ios:
         if found != expected:
             raise _another(session, step, f"has the {kind} {found[:12]}..., not {(expected or '')[:12]}...")
         return f"{size} bytes, {kind} as pinned"
-
-
-def changes(target: str, standing: Standing) -> Check:
-    """Return what a change will do, line by line, as the approver is to see it."""
-    subject = f"Changes on {target}"
-    if standing.pending:
-        words = f"a change waits for its confirmation there (timer: {standing.pending})"
-        if not standing.wanted:
-            return Check(subject, Verdict.FAIL, words, "Let whoever made it confirm it or take it back first.")
-        return Check(subject, Verdict.WARN, f"{words}: it is this one", "It will be confirmed if all is reached.")
-    if standing.wanted:
-        return Check(subject, Verdict.OK, "none: the wanted configuration is in force")
-    lines = values.masked("\n".join(standing.differences)).splitlines()
-    return Check(subject, Verdict.OK, f"{len(lines)} lines:\n{shown(lines, most=_DIFF_LINES)}")
 
 
 def _another(session: Session, step: NetworkReplace, what: str) -> ActuatorError:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from actuators.network import device as devices
 from actuators.network import values
-from actuators.network.ios import changes
-from actuators.network.platform import Standing, refused
+from actuators.network.platform import Standing, changes, moved, refused
 from actuators.network.session import LONG, Session
 from actuators.network.steps import NetworkRollback
 from bot.domain.actuation import Check, Context, Verdict
 from bot.domain.errors import ActuatorError
+from bot.domain.inventory import NetworkDevice
 
 _UNTOUCHED = "The device was only read."
 _RESCUE = "/config/rescue.conf.gz"
@@ -26,6 +27,10 @@ class Junos:
     """Speaks to Juniper devices."""
 
     speaks = "junos"
+
+    def opened(self, name: str, device: NetworkDevice) -> AbstractAsyncContextManager[Session]:
+        """Give a login of its own."""
+        return devices.terminal(name, device)
 
     async def checks(self, session: Session, step: NetworkRollback) -> tuple[Check, ...]:
         """Verify rights and what comes back, and show what will change."""
@@ -52,25 +57,31 @@ class Junos:
             yield Check(subject, Verdict.FAIL, words, f"Junos keeps {_KEPT} commits; load it from a file.")
         else:
             yield Check(subject, Verdict.OK, f"{step.wanted()} is `rollback {_argument(number)}` now")
-        yield changes(step.target, standing)
+        yield changes(step, standing)
 
     async def look(self, session: Session, step: NetworkRollback) -> Standing:
         """Compare the committed configuration with the wanted one."""
-        listed = await self._commits(session)
-        number = await self._number(session, step)
+        return await self._look(session, step)
+
+    async def _look(self, session: Session, step: NetworkRollback, *, within: str = "") -> Standing:
+        listed = await self._commits(session, within=within)
+        number = await self._number(session, step, within=within)
         if number == 0:
             return Standing((), listed[0].pending)
         other = _RESCUE if number is None else f"rollback {number}"
-        said = await session.run(f"show configuration | compare {other}", seconds=LONG)
+        said = await session.run(f"{within}show configuration | compare {other}", seconds=LONG)
         if values.complaint(said):
             raise refused(session, f"{step.wanted()} cannot be compared", said, untouched=_UNTOUCHED)
         lines = [line.rstrip() for line in said.splitlines() if line[:1] in {"+", "-", "!"}]
         return Standing(values.turned(lines), listed[0].pending)
 
-    async def begin(self, session: Session, step: NetworkRollback, context: Context) -> str:
+    async def begin(self, session: Session, step: NetworkRollback, context: Context, before: Standing) -> str:
         """Load the wanted configuration and commit it under the timer, while nobody else can commit."""
         async with _exclusive(session):
-            # Found once more under the lock: each commit of somebody else moves the numbers on.
+            # Looked at once more under the lock: each commit of somebody else moves the numbers on.
+            now = await self._look(session, step, within="run ")
+            if now.differences != before.differences:
+                raise moved(step, now, "it was looked at")
             number = await self._number(session, step, within="run ")
             said = await session.run(f"rollback {_argument(number)}", seconds=LONG)
             if "load complete" not in said:

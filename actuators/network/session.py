@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import asyncssh
 
@@ -29,6 +30,20 @@ SHORT, LONG = 15.0, 120.0
 
 class SessionCutError(ActuatorError):
     """The connection ended, or nothing more came, in the middle of a command: how that ended is not known."""
+
+
+class Line(Protocol):
+    """Whatever takes a command on a device and returns what was printed.
+
+    Attributes:
+        name: The device, for messages.
+    """
+
+    name: str
+
+    async def run(self, command: str, *, seconds: float = SHORT) -> str:
+        """Run one command and return what was printed; raises `ActuatorError` if no answer came."""
+        ...
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from actuators.remedies import Diagnosis
-from bot.domain.inventory import Model, PingHost, RoutePrefix
+from bot.domain.inventory import Model, Name, PingHost, RoutePrefix
 from bot.domain.plan import Step
 from bot.domain.times import Duration, format_duration, parse_duration
 
@@ -32,10 +32,19 @@ CommitTime = Annotated[
 ]
 """A commit by its time, exactly as ``show system commit`` prints it: unlike its number it never moves."""
 
+ConfigPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]{1,199}$", examples=["/backups/frr.conf"])]
+"""A file on the machine of an FRR router."""
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in hex."""
+
 LONGEST = timedelta(hours=1)
 """The longest time that a device may be left waiting for a confirmation."""
-MARGIN = timedelta(seconds=30)
-"""Time between the last look at the connectivity and the device's own way back."""
+
+
+def _unused(value: object) -> bool:
+    """Leave a field that was added later out of the canonical plan where it is not used: digests stay the same."""
+    return value is None
 
 
 class Guarded(Step):
@@ -46,20 +55,32 @@ class Guarded(Step):
         settle: How long after the change the connectivity may take to come up; then it is left to the timer.
         every: Time between two looks.
         max_loss: Share of pings that may be lost, 0..1.
+        baseline: The plan's backup with the routes that the device must have, all of them and no other.
+        difference: The seal that the change must have, in place of the one that was approved.
     """
+
+    unit: ClassVar[timedelta] = timedelta(minutes=1)
+    """What the device's timer counts in."""
+    shortest: ClassVar[timedelta] = timedelta(minutes=1)
+    """The shortest time that it takes."""
+    margin: ClassVar[timedelta] = timedelta(seconds=30)
+    """Time between the last look at the connectivity and the device's own way back."""
 
     expected: Duration = parse_duration("2m")
     confirm_within: Duration = parse_duration("5m")
     settle: Duration = parse_duration("1m")
     every: Duration = parse_duration("5s")
     max_loss: float = Field(default=0.2, ge=0, lt=1)
+    baseline: Name | None = Field(default=None, exclude_if=_unused)
+    difference: Digest | None = Field(default=None, exclude_if=_unused)
 
     @model_validator(mode="after")
     def _in_time(self) -> Guarded:
-        if self.confirm_within % timedelta(minutes=1) or not timedelta(minutes=1) <= self.confirm_within <= LONGEST:
-            raise ValueError("confirm_within is the device's timer: whole minutes, 1m to 1h")
-        if self.settle + MARGIN > self.confirm_within:
-            least = format_duration(MARGIN)
+        if self.confirm_within % self.unit or not self.shortest <= self.confirm_within <= LONGEST:
+            unit, least = format_duration(self.unit), format_duration(self.shortest)
+            raise ValueError(f"confirm_within is the device's timer: a multiple of {unit}, {least} to 1h")
+        if self.settle + self.margin > self.confirm_within:
+            least = format_duration(self.margin)
             raise ValueError(
                 f"settle must end at least {least} before confirm_within, else nothing can be confirmed"
             )
@@ -70,6 +91,14 @@ class Guarded(Step):
     def minutes(self) -> int:
         """Return the device's timer in minutes."""
         return self.confirm_within // timedelta(minutes=1)
+
+    def pin(self) -> str:
+        """Return what tells the wanted configuration from any other."""
+        raise NotImplementedError
+
+    def backup_ids(self) -> tuple[str, ...]:
+        """Return the backups of the plan that the step needs."""
+        return (self.baseline,) if self.baseline else ()
 
     def deadline(self) -> timedelta:
         """Return how long one attempt may take: never less than the device waits."""
@@ -100,6 +129,10 @@ class NetworkReplace(Guarded):
             raise ValueError("pin the file by md5 (`verify /md5 FILE` on the device) or sha512")
         return self
 
+    def pin(self) -> str:
+        """Return what tells the wanted configuration from any other."""
+        return self.sha512 or self.md5 or ""
+
     def words(self) -> str:
         """Return the step in words, for people."""
         return self.title or f"Replace the configuration of {self.target} by {self.file}"
@@ -123,6 +156,10 @@ class NetworkRollback(Guarded):
             raise ValueError("name exactly one: committed (the commit's time) or rescue (its SHA-256)")
         return self
 
+    def pin(self) -> str:
+        """Return what tells the wanted configuration from any other."""
+        return self.committed or self.rescue or ""
+
     def wanted(self) -> str:
         """Return the configuration in words."""
         return f"the commit of {self.committed}" if self.committed else "the rescue configuration"
@@ -130,6 +167,37 @@ class NetworkRollback(Guarded):
     def words(self) -> str:
         """Return the step in words, for people."""
         return self.title or f"Roll {self.target} back to {self.wanted()}"
+
+
+class NetworkReload(Guarded):
+    """Replace the running configuration of an FRR router by a file on its machine, and save it.
+
+    FRR has no timer of its own. A process on the router, which needs neither the bot nor the connection, keeps the
+    time and goes back.
+
+    Attributes:
+        confirm_within: The time, in whole seconds: 5 s to 1 h.
+        file: The file on the router's machine: a whole configuration, as ``write memory`` writes it.
+        sha256: Its SHA-256 in hex.
+        ignore: Beginnings of lines that do not count, e.g. ``hostname``.
+    """
+
+    unit: ClassVar[timedelta] = timedelta(seconds=1)
+    shortest: ClassVar[timedelta] = timedelta(seconds=5)
+    margin: ClassVar[timedelta] = timedelta(seconds=2)
+
+    kind: Literal["network.reload"] = "network.reload"
+    file: ConfigPath
+    sha256: Digest
+    ignore: tuple[Annotated[str, Field(min_length=3, max_length=80)], ...] = ()
+
+    def pin(self) -> str:
+        """Return what tells the wanted configuration from any other."""
+        return self.sha256
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Replace the configuration of {self.target} by {self.file}"
 
 
 class Route(Model):
@@ -167,6 +235,7 @@ class NetworkConnectivity(Step):
         ping: Hosts to ping from the device; none: those of the inventory.
         routes: The baseline; none: the routes of the inventory.
         paths: Ways that ``traceroute`` must find, to the host and through the routers named.
+        baseline: The plan's backup with the routes that the device must have, all of them and no other.
         count: Pings for each host.
         max_loss: Share of pings that may be lost, 0..1.
         within: How long it may take until all is well.
@@ -179,6 +248,7 @@ class NetworkConnectivity(Step):
     ping: tuple[PingHost, ...] = ()
     routes: tuple[Route, ...] = ()
     paths: tuple[Path, ...] = ()
+    baseline: Name | None = Field(default=None, exclude_if=_unused)
     count: int = Field(default=5, ge=1, le=100)
     max_loss: float = Field(default=0.2, ge=0, lt=1)
     within: Duration = parse_duration("1m")
@@ -194,6 +264,10 @@ class NetworkConnectivity(Step):
         """Return how long one attempt may take: never less than `within`."""
         return max(super().deadline(), self.within + timedelta(minutes=1))
 
+    def backup_ids(self) -> tuple[str, ...]:
+        """Return the backups of the plan that the step needs."""
+        return (self.baseline,) if self.baseline else ()
+
     def words(self) -> str:
         """Return the step in words, for people."""
         return self.title or f"Connectivity of {self.target}"
@@ -203,12 +277,12 @@ class NetworkLog(Diagnosis):
     """Show what the device says of itself: its log, its earlier configurations, and what differs.
 
     Attributes:
-        file: The file to compare with, on Cisco.
+        file: The file to compare with, on Cisco and FRR.
         committed: The commit to compare with, on Junos.
     """
 
     kind: Literal["network.log"] = "network.log"
-    file: ConfigFile | None = None
+    file: ConfigFile | ConfigPath | None = None
     committed: CommitTime | None = None
 
     def words(self) -> str:

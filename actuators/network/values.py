@@ -10,12 +10,13 @@ from actuators.redact import MASK, redact
 
 _SECRET = re.compile(
     r"(?im)((?:\b(?:secret|password|community|key-string|encrypted-password|ascii-text|hexadecimal|md5"
-    r"|authentication-key|pre-shared-key|shared-secret|simple-password|wpa-psk|psk)[ \t]+(?:[0-9][ \t]+)?)+"
+    r"|authentication-key|pre-shared-key|shared-secret|simple-password|wpa-psk|psk|authentication string"
+    r"|nhrp authentication)[ \t]+(?:(?:[0-9]|clear)[ \t]+)?)+"
     r"|^[ +!-]*(?:key|(?:crypto isakmp|tacacs|radius)\b[^\n]*?[ \t]key)[ \t]+(?:[0-9][ \t]+)?)"
     r"(?:\"[^\"]*\"|[^\s;\"]+)"
 )
 _SUCCESS = re.compile(r"^Success rate is \d+ percent \((\d+)/(\d+)\)", re.MULTILINE)
-_PACKETS = re.compile(r"^(\d+) packets transmitted, (\d+) packets received", re.MULTILINE)
+_PACKETS = re.compile(r"^(\d+) packets transmitted, (\d+) (?:packets )?received", re.MULTILINE)
 _COMMIT = re.compile(
     r"^(?P<number>\d+)\s+(?P<when>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+) by (?P<user>\S+)"
     r" via (?P<how>\S+)(?P<rest>.*)$"
@@ -26,6 +27,7 @@ _TRACED = re.compile(
     r"^(?:Tracing the route|traceroute6?) to (?P<host>[^\s,()]+)(?: \((?P<address>[0-9a-f.:]+)\))?", re.MULTILINE
 )
 _HOP = re.compile(r"^[ ]*\d+[ ]+(?:\*[ ]+)*([0-9a-f]+[.:][0-9a-f.:]+)\b", re.MULTILINE)
+_FRR_HEADINGS = {"", "Lines To Delete", "Lines To Add"}
 NOTHING_PENDING = "No Rollback Confirmed Change pending"
 
 
@@ -124,6 +126,34 @@ def cisco_differences(text: str, ignore: Iterable[str]) -> tuple[str, ...] | Non
     unlike = tuple(ignore)
     changed = [line for line in lines if line[:1] in {"+", "-"} and not line[1:].strip().startswith(unlike or "\0")]
     return tuple(changed)
+
+
+def frr_differences(text: str, ignore: Iterable[str]) -> tuple[str, ...]:
+    """Return what `frr-reload.py --test` printed, as lines that come (+) and go (-), each below where it stands.
+
+    It prints commands: ``no X`` takes X away, and anything else but the way into a section puts it there.
+
+    Args:
+        text: What it printed.
+        ignore: Beginnings of lines that do not count.
+    """
+    lines = [line.rstrip() for line in text.splitlines() if line.strip(" =") not in _FRR_HEADINGS]
+    unlike = tuple(ignore) or ("\0",)
+    found: list[str] = []
+    way: list[str] = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=False):
+        depth = len(line) - len(line.lstrip())
+        del way[depth:]
+        command = line.strip()
+        if len(following) - len(following.lstrip()) > depth:
+            way.append(command)
+            continue
+        gone = command.startswith("no ")
+        if command.removeprefix("no ").startswith(unlike):
+            continue
+        found += [f" {' ' * n}{step}" for n, step in enumerate(way)]
+        found.append(f"{'-' if gone else '+'}{' ' * depth}{command.removeprefix('no ')}")
+    return tuple(found)
 
 
 def turned(lines: Iterable[str]) -> tuple[str, ...]:

@@ -87,6 +87,7 @@ class Cisco(Router):
             r"ping (\S+) repeat (\d+) timeout 2": self._ping,
             r"traceroute (\S+) numeric timeout 1 probe 1 ttl 1 15": self._trace,
             r"show ip route (\S+) (\S+)": self._route,
+            r"show ip route": self._table,
             r"show ipv6 route (\S+)": "% Route not found {}".format,
         }
 
@@ -180,6 +181,26 @@ class Cisco(Router):
         vrf = "VRF info: (vrf in name/id, vrf out name/id)"
         return "\n".join(
             ["Type escape sequence to abort.", f"Tracing the route to {host} (10.20.0.5)", vrf, *lines]
+        )
+
+    def _table(self) -> str:
+        rows = []
+        for network, mask, via in re.findall(r"^ip route (\S+) (\S+) (\S+)$", self.running, re.MULTILINE):
+            length = sum(int(part).bit_count() for part in mask.split("."))
+            code = "S*" if length == 0 else "S"
+            rows.append(f"{code:<5} {network}/{length} [1/0] via {via}")
+        return "\n".join(
+            [
+                "Codes: L - local, C - connected, S - static, R - RIP, M - mobile, B - BGP",
+                "       ia - IS-IS inter area, * - candidate default, U - per-user static route",
+                "",
+                "Gateway of last resort is 10.1.1.1 to network 0.0.0.0",
+                "",
+                *rows,
+                "      10.1.1.0/24 is variably subnetted, 2 subnets, 2 masks",
+                "C        10.1.1.0/24 is directly connected, GigabitEthernet0/1",
+                "L        10.1.1.2/32 is directly connected, GigabitEthernet0/1",
+            ]
         )
 
     def _route(self, network: str, mask: str) -> str:

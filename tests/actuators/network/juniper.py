@@ -95,6 +95,7 @@ class Juniper(Router):
             r"ping (\S+) count (\d+) rapid": self._ping,
             r"traceroute (\S+) no-resolve wait 1 ttl 15": self._trace,
             r"show route (\S+) exact": self._route,
+            r"show route table inet.0 active-path": self._table,
         }
 
     def _authorization(self) -> str:
@@ -170,6 +171,13 @@ class Juniper(Router):
             for n, hop in enumerate(found, start=1)
         ]
         return "\n".join([f"traceroute to {host} (10.20.0.5), 15 hops max, 52 byte packets", *hops])
+
+    def _table(self) -> str:
+        rows = ["inet.0: 3 destinations, 3 routes (3 active, 0 holddown, 0 hidden)", "+ = Active Route", ""]
+        for prefix, hop in re.findall(r"route (\S+) next-hop (\S+);", self.config()):
+            rows += [f"{prefix:<19}*[Static/5] 1d 02:03:04", f"{' ' * 19}>  to {hop} via ge-0/0/1.0"]
+        rows += ["10.1.1.2/32        *[Local/0] 3w2d 01:00:00", f"{' ' * 22}Local via ge-0/0/1.0"]
+        return "\n".join(rows)
 
     def _route(self, prefix: str) -> str:
         found = re.search(rf"route {re.escape(prefix)} next-hop (\S+);", self.config())

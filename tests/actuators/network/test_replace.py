@@ -53,10 +53,15 @@ async def test_the_check_shows_the_change_without_secrets(ios: Site[Cisco]) -> N
     assert not fails(checks)
     words = told(checks, Verdict.OK)
     assert f"{len(GOOD)} bytes, md5 as pinned" in words
-    assert "+ip route 10.0.0.0 255.0.0.0 10.1.1.1\n" in words
-    assert "-ip route 10.0.0.0 255.0.0.0 10.1.1.9" in words
-    assert "+enable secret 9 ***" in words
-    assert "$9$" not in words
+    (change,) = [check for check in checks if check.subject == "Changes on edge"]
+    assert change.words == "2 lines come, 2 go"
+    assert change.detail.splitlines() == [
+        "+enable secret 9 ***",
+        "+ip route 10.0.0.0 255.0.0.0 10.1.1.1",
+        "-enable secret 9 ***",
+        "-ip route 10.0.0.0 255.0.0.0 10.1.1.9",
+    ]
+    assert [check for check in checks if check.seal] == [change]
     assert "needs pings to gateway.internal and routes 10.0.0.0/8, within 1m; else the device goes back" in words
     assert "by the console server: ssh -p 7001" in words
     assert ios.router.state() == state
@@ -73,6 +78,10 @@ async def test_the_check_shows_the_change_without_secrets(ios: Site[Cisco]) -> N
         ({"pending": (900.0, 15, GOOD)}, "a change waits for its confirmation there (timer: 15 min)"),
         ({"instead": {f"verify /md5 {FILE}": "%Error verifying"}}, "the md5 of flash:backup"),
         ({"instead": {"show archive config rollback timer": "% Invalid input"}}, "does not tell whether a change"),
+        (
+            {"instead": {f"show archive config differences system:running-config {FILE}": "% Bad"}},
+            f"system:running-config and {FILE} cannot be compared: % Bad",
+        ),
         ({"instead": {f"dir {FILE}": "Command authorization failed."}}, "Command authorization failed"),
     ],
 )
@@ -241,6 +250,13 @@ async def test_a_refused_confirmation_is_told(ios: Site[Cisco]) -> None:
     assert (await ACTUATOR.observe(REPLACE, ios.context(REPLACE))).presence is Presence.UNKNOWN
 
 
+async def test_a_confirmation_that_changes_nothing_is_none(ios: Site[Cisco]) -> None:
+    """What the device says is no proof: while the timer still runs afterwards nothing is done."""
+    ios.router.instead["configure confirm"] = ""
+    with pytest.raises(ActuatorError, match=r"was changed and not confirmed.*waits for its confirmation"):
+        await ACTUATOR.apply(REPLACE, ios.context(REPLACE))
+
+
 async def test_lines_that_the_device_writes_anew_do_not_count(ios: Site[Cisco]) -> None:
     """`ignore` names beginnings of lines that are no difference."""
     ios.router.running = ios.router.startup = f"{GOOD}ntp clock-period 17179865\n"
@@ -342,8 +358,8 @@ async def test_a_login_without_a_shell_is_told(ios: Site[Cisco]) -> None:
         ({"md5": None}, "pin the file"),
         ({"file": "tftp://10.0.0.1/x.cfg"}, "file"),
         ({"file": "flash:x force\nreload"}, "file"),
-        ({"confirm_within": "90s"}, "whole minutes"),
-        ({"confirm_within": "2h"}, "whole minutes"),
+        ({"confirm_within": "90s"}, "a multiple of 1m"),
+        ({"confirm_within": "2h"}, "a multiple of 1m"),
         ({"confirm_within": "1m"}, "settle must end at least 30s before"),
         ({"every": "0s"}, "every must be longer"),
     ],

@@ -8,9 +8,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from actuators.network import NetworkConnectivity, NetworkLog, NetworkOutOfBand, NetworkReplace, NetworkRollback
+from actuators.network import (
+    NetworkConnectivity,
+    NetworkLog,
+    NetworkOutOfBand,
+    NetworkReload,
+    NetworkReplace,
+    NetworkRollback,
+)
 from bot.domain.plan import Step
 from tests.actuators.network.cisco import Cisco
+from tests.actuators.network.genuine import frr_router
 from tests.actuators.network.juniper import Commit, Juniper
 from tests.support.actuation import FakeClock, make_context, make_plan
 from tests.support.contract import Case, Cases, Ground
@@ -69,9 +77,22 @@ async def device(ground: Ground, *, step: Step, make: Callable[..., Router], pla
         yield Case(step, context(near), context(away), router.state)
 
 
+@asynccontextmanager
+async def genuine(ground: Ground) -> Cases:
+    """A genuine FRR router that has something to go back from. Its keeper goes by the machine's own time."""
+    with frr_router() as router:
+        file, sha256 = router.keep("backup.conf", router.good())
+        step = NetworkReload(id="reload", target="edge", file=file, sha256=sha256)
+        near = {"devices": {"edge": router.entry}}
+        away = {"devices": {"edge": {**router.entry, "port": free_port()}}}
+        context = partial(make_context, make_plan(step), clock=ground.clock)
+        yield Case(step, context(near), context(away), router.state)
+
+
 WORLDS: dict[str, Callable[[Ground], AbstractAsyncContextManager[Case]]] = {
     "network.replace": partial(device, step=REPLACE, make=cisco, platform="ios"),
     "network.rollback": partial(device, step=ROLLBACK, make=juniper, platform="junos"),
+    "network.reload": genuine,
     "network.connectivity": partial(device, step=REACHED, make=juniper, platform="junos"),
     "network.log": partial(
         device, step=NetworkLog(id="log", target="edge", file=FILE), make=cisco, platform="iosxe"
