@@ -7,11 +7,20 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from actuators import servers_hosts, servers_manager, servers_release, servers_versions
+from actuators import (
+    servers_health,
+    servers_hosts,
+    servers_manager,
+    servers_release,
+    servers_roll,
+    servers_unpack,
+    servers_versions,
+)
+from actuators.servers_access import check_access, no_way
+from actuators.servers_batches import BatchedStep, in_batches
 from actuators.servers_help import help_with_servers
 from actuators.servers_hosts import Finding, ServersStep, across, at_once, observed, partly, survey, tally
 from actuators.servers_manager import ServiceState
-from actuators.transport import HostError, Transport
 from bot.domain.actuation import (
     Check,
     Context,
@@ -22,14 +31,23 @@ from bot.domain.actuation import (
     Progress,
     Registered,
     Remedy,
-    Verdict,
 )
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Host, ServerGroup
-from bot.domain.plan import Step
+
+__all__ = [
+    "LinkActuator",
+    "LinkRelease",
+    "ServiceActuator",
+    "StartServers",
+    "StopServers",
+    "check_access",
+    "no_way",
+    "register",
+]
 
 
-class StopServers(ServersStep):
+class StopServers(BatchedStep):
     """Stop the service on every host of a server group."""
 
     kind: Literal["servers.stop"] = "servers.stop"
@@ -39,7 +57,7 @@ class StopServers(ServersStep):
         return self.title or f"Stop the service on {self.target}"
 
 
-class StartServers(ServersStep):
+class StartServers(BatchedStep):
     """Start the service on every host of a server group."""
 
     kind: Literal["servers.start"] = "servers.start"
@@ -49,7 +67,7 @@ class StartServers(ServersStep):
         return self.title or f"Start the service on {self.target}"
 
 
-class LinkRelease(ServersStep):
+class LinkRelease(BatchedStep):
     """Let the link of every host of a server group point to a release.
 
     Attributes:
@@ -58,7 +76,7 @@ class LinkRelease(ServersStep):
     """
 
     kind: Literal["servers.link"] = "servers.link"
-    release: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")
+    release: str = Field(pattern=servers_release.RELEASE)
     backup: str | None = None
 
     def words(self) -> str:
@@ -108,15 +126,15 @@ class ServiceActuator:
         states = {name: state.value for name, state in results.good.items()}
         return observed(states, results.bad, total=len(group.hosts), wanted=self._wanted.value)
 
-    async def apply(self, step: ServersStep, context: Context) -> Outcome:
+    async def apply(self, step: BatchedStep, context: Context) -> Outcome:
         """Start or stop the service on every host where it is not so already."""
         async with servers_hosts.opened(step, context) as (group, transport):
 
             async def one(host: Host) -> str:
-                if await servers_manager.state_of(transport, host, group.manager) is self._wanted:
-                    return f"{self._wanted.value} already"
-                await servers_manager.turn(transport, host, group.manager, wanted=self._wanted, clock=context.clock)
-                return self._wanted.value
+                wanted = self._wanted
+                return await servers_manager.bring(
+                    transport, host, group.manager, wanted=wanted, clock=context.clock
+                )
 
             doing = "Starting the service" if self._wanted is ServiceState.RUNNING else "Stopping the service"
             return await _everywhere(step, context, group, one, doing=doing)
@@ -182,44 +200,8 @@ class LinkActuator:
         return help_with_servers(step, fault, context)
 
 
-async def check_access(
-    step: Step, group: ServerGroup, transport: Transport, *, limit: int = 20
-) -> tuple[tuple[Check, ...], tuple[Host, ...]]:
-    """Verify that every host answers, and that sudo needs no password where it is used.
-
-    Returns:
-        The checks, and the hosts where all is well.
-    """
-
-    async def reach(host: Host) -> Finding:
-        finished = await transport.run(host, ["true"])
-        if not finished.ok:
-            raise HostError(host.name, f"commands cannot be run: {finished.complaint()}")
-        return Finding("answered" if group.ssh is None else f"let {group.ssh.user} in")
-
-    async def root(host: Host) -> Finding:
-        # The specification's own verification: ssh HOST 'sudo whoami'.
-        finished = await transport.run(host, ["whoami"], sudo=True, leashed=False)
-        if not finished.ok:
-            raise HostError(host.name, f"sudo fails: {finished.complaint()}")
-        return Finding(f"give {finished.out.strip()} by sudo without a password")
-
-    limit = at_once(group, limit)
-    reached, hosts = await survey(f"Hosts of {step.target}", group.hosts, reach, limit=limit)
-    if group.ssh is None or not group.ssh.sudo or not hosts:
-        return (reached,), hosts
-    sudo, hosts = await survey(f"sudo on {step.target}", hosts, root, limit=limit)
-    return (reached, sudo), hosts
-
-
-def no_way(step: Step, error: ActuatorError) -> Check:
-    """Return the check of a group that cannot even be tried."""
-    words = " ".join(part for part in (error.brief, error.untouched) if part)
-    return Check(f"Hosts of {step.target}", Verdict.FAIL, words, error.resolution)
-
-
 async def _everywhere(
-    step: ServersStep,
+    step: BatchedStep,
     context: Context,
     group: ServerGroup,
     one: Callable[[Host], Awaitable[str]],
@@ -232,7 +214,7 @@ async def _everywhere(
         context.report(Progress(done, total, "hosts", f"{doing}: {host.name} has ended"))
 
     context.report(Progress(0, total, "hosts", doing))
-    results = await across(group.hosts, one, limit=at_once(group, step.limit), ended=ended)
+    results = await in_batches(step, group, one, ended=ended)
     if results.bad:
         raise partly(doing, results=results, total=total)
     return Outcome(tally(results.good, total=total), {"hosts": results.good})
@@ -245,4 +227,7 @@ def register() -> tuple[Registered[Any], ...]:
         Registered(StartServers, ServiceActuator(ServiceState.RUNNING)),
         Registered(LinkRelease, LinkActuator()),
         *servers_versions.register(),
+        *servers_health.register(),
+        *servers_unpack.register(),
+        *servers_roll.register(),
     )

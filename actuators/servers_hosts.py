@@ -55,10 +55,12 @@ class Results(Generic[T]):
     Attributes:
         good: The result by the host's name.
         bad: The failure by the host's name.
+        idle: The hosts on which nothing was begun, because too many others had failed.
     """
 
     good: dict[str, T] = field(default_factory=dict)
     bad: dict[str, HostError] = field(default_factory=dict)
+    idle: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ async def opened(step: Step, context: Context) -> AsyncIterator[tuple[ServerGrou
     group = group_of(step, context)
     if isinstance(step, ServersStep) and step.with_sudo:
         group = _with_sudo(step, group)
-    async with open_group(group, context.token(step)) as transport:
+    async with open_group(group, context.token(step), run=context.rollback_id) as transport:
         yield group, transport
 
 
@@ -284,10 +286,11 @@ def partly(doing: str, *, results: Results[T], total: int) -> ActuatorError:
     """
     errors = list(results.bad.values())
     done = f"Done on {named(results.good)}." if results.good else "Done on no host."
+    idle = f" Not begun on {named(results.idle)}, because too many had failed." if results.idle else ""
     outputs = [f"{error.host}:\n{error.output}" for error in errors if error.output]
     return ActuatorError(
         f"{doing} failed on {len(errors)} of {total} hosts. {told(results.bad)}",
-        untouched=f"{done} Not done on {named(results.bad)}.",
+        untouched=f"{done} Not done on {named(results.bad)}.{idle}",
         resolution=f"{errors[0].resolution} A repeat skips the hosts that are done.".strip(),
         transient=all(error.transient for error in errors),
         output="\n".join(outputs[:_NAMED]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -40,6 +41,23 @@ _SYSTEMD = {
 }
 """ActiveState of a unit (systemctl(1), org.freedesktop.systemd1(5))."""
 
+_VERB = {ServiceState.RUNNING: "start", ServiceState.STOPPED: "stop"}
+
+_BRING = """look() {{ {status}; }} </dev/null >/dev/null 2>&1
+look
+before=$?
+case $before in
+"$1") echo "codes $before"; exit 0 ;;
+0 | 3) ;;
+*) echo "codes $before"; exit 0 ;;
+esac
+{act} </dev/null
+acted=$?
+look
+printf '\\n%s %s %s %s\\n' codes "$before" "$acted" "$?"
+"""
+"""The commands stand in it quoted. The last line tells the exit codes of looking, acting and looking again."""
+
 
 async def state_of(transport: Transport, host: Host, manager: Manager) -> ServiceState:
     """Return whether the service runs, as its manager says.
@@ -63,16 +81,65 @@ async def state_of(transport: Transport, host: Host, manager: Manager) -> Servic
     )
 
 
-async def turn(transport: Transport, host: Host, manager: Manager, *, wanted: ServiceState, clock: Clock) -> None:
-    """Start or stop the service, and return when its manager says that it is so.
+async def bring(transport: Transport, host: Host, manager: Manager, *, wanted: ServiceState, clock: Clock) -> str:
+    """Start or stop the service if it is not so already, and return in words what it is.
 
     Raises:
         HostError: If it does not come to that; with the service's last messages.
     """
-    verb = "start" if wanted is ServiceState.RUNNING else "stop"
-    # A unit's job is carried out by systemd itself, and a sudoers file may allow exactly this command.
-    leashed = not isinstance(manager, Systemd)
-    finished = await transport.run(host, _command(manager, verb), sudo=True, timeout=_TURN, leashed=leashed)
+    if isinstance(manager, ServiceCommands):
+        return await _at_one_go(transport, host, manager, wanted=wanted, clock=clock)
+    if await state_of(transport, host, manager) is wanted:
+        return f"{wanted.value} already"
+    # A unit's job is carried out by systemd itself, and a sudoers file may allow exactly this command: so it is
+    # neither leashed nor put into a script.
+    argv = _command(manager, _VERB[wanted])
+    finished = await transport.run(host, argv, sudo=True, timeout=_TURN, leashed=False)
+    await _must_be(wanted, transport, host, manager, finished, clock=clock)
+    return wanted.value
+
+
+async def _at_one_go(
+    transport: Transport, host: Host, manager: ServiceCommands, *, wanted: ServiceState, clock: Clock
+) -> str:
+    """Look, act and look again in one command on the host: its own round trips cost nothing."""
+    there = 0 if wanted is ServiceState.RUNNING else _LSB_STOPPED
+    act = _command(manager, _VERB[wanted])
+    script = _BRING.format(status=shlex.join(manager.status), act=shlex.join(act))
+    argv = ["sh", "-c", script, "sh", str(there)]
+    finished = await transport.run(host, argv, sudo=True, timeout=_TURN)
+    said, _, codes = finished.out.rstrip("\n").rpartition("\n")
+    match codes.split():
+        case ["codes", before] if before == str(there):
+            return f"{wanted.value} already"
+        case ["codes", _]:
+            # The manager gives no answer; asked once more, its words tell why.
+            await state_of(transport, host, manager)
+            raise HostError(
+                host.name,
+                "the status command gives now this answer, now that.",
+                untouched="The service is as it was.",
+                resolution="Look at the service on the host.",
+            )
+        case ["codes", _, acted, after] if acted == "0" and after == str(there):
+            return wanted.value
+        case ["codes", _, acted, _]:
+            ended = Finished(int(acted), said.strip().encode(), finished.stderr, truncated=finished.truncated)
+        case _:
+            ended = finished
+    await _must_be(wanted, transport, host, manager, ended, clock=clock)
+    return wanted.value
+
+
+async def _must_be(
+    wanted: ServiceState, transport: Transport, host: Host, manager: Manager, finished: Finished, *, clock: Clock
+) -> None:
+    """Return when the manager says that it is so.
+
+    Raises:
+        HostError: If it does not come to that; with the service's last messages.
+    """
+    verb = _VERB[wanted]
     if not finished.ok:
         raise HostError(
             host.name,

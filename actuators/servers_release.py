@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import dataclass
 
+from actuators import servers_artifact
 from actuators.servers_hosts import Finding, backup_of
 from actuators.transport import HostError, Transport
+from actuators.transport.base import absolute_link
 from bot.domain.actuation import Context, Verdict
 from bot.domain.inventory import Host, ServerGroup
 from bot.domain.plan import BackupKind
 
+RELEASE = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$"
+"""What the name of a release may be: a plain name, and nothing that begins like an option."""
+
 _UNPACK = 900.0
 """Seconds; an artifact of some gigabytes on a slow disk."""
-_LISTING = 300.0
+_LINK_STAYS = "The link points where it did."
+
+_KINDS = 3
+_LOOK = """kind() {
+  if [ -L "$1" ]; then echo link; elif [ -d "$1" ]; then echo folder
+  elif [ -e "$1" ]; then echo other; else echo nothing; fi
+}
+kind "$1"
+kind "$2"
+if [ -L "$2" ]; then
+  if [ -e "$2" ]; then echo there; else echo nothing; fi
+  readlink -- "$2"
+else
+  echo no link
+  echo
+fi
+"""
 
 _UNPACKING = """set -eu
 umask 022
@@ -36,17 +58,56 @@ mv -- "$from" "$final"
 files at its top, or in one folder that is named like the release (`v2.3.1`, `payments-v2.3.1`)."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """A link, and what else may lie there.
+
+    Attributes:
+        folder: What lies where the release's folder belongs: ``folder``, ``link``, ``other`` or ``nothing``.
+        current: What lies where the link belongs.
+        target: Where the link leads, as an absolute path; None if it is no link.
+        leads: Whether there is something at its end.
+    """
+
+    folder: str
+    current: str
+    target: str | None
+    leads: bool
+
+
+async def look(transport: Transport, host: Host, group: ServerGroup, folder: str) -> Place:
+    """Look at a release's folder and at the link, in one command.
+
+    Raises:
+        HostError: If the way to them is closed: what cannot be seen is not taken for absent.
+    """
+    current = str(group.current)
+    finished = await transport.run(host, ["sh", "-c", _LOOK, "sh", folder, current], sudo=True)
+    kinds = finished.out.split("\n", 3)
+    if not finished.ok or len(kinds) <= _KINDS:
+        raise HostError(
+            host.name,
+            f"cannot look at {current}: {finished.complaint().splitlines()[-1]}",
+            untouched="It is as it was.",
+            resolution="Check the path in the inventory, and look at it on the host.",
+            output=finished.complaint(),
+        )
+    target = absolute_link(current, kinds[3].removesuffix("\n")) if kinds[1] == "link" else None
+    for path, kind in ((folder, kinds[0]), (current, kinds[1]), (target, kinds[2])):
+        # The shell cannot tell what is not there from what it may not see; this raises for the latter.
+        if path is not None and kind == "nothing":
+            await transport.stat(host, path)
+    return Place(folder=kinds[0], current=kinds[1], target=target, leads=kinds[2] != "nothing")
+
+
 async def linked(transport: Transport, host: Host, group: ServerGroup) -> str:
     """Return what a host's link says: ``on v2.3.1``, ``without a link`` ..."""
-    current, releases = str(group.current), str(group.releases)
-    target = await transport.read_link(host, current)
-    if target is None:
-        found = await transport.stat(host, current)
-        return "without a link" if found is None else "with something else in the link's place"
-    found = await transport.stat(host, target)
-    here = posixpath.dirname(target) == posixpath.normpath(releases)
-    shown = f"on {posixpath.basename(target) if here else target}"
-    return shown if found is not None else f"{shown} whose folder is gone"
+    found = await look(transport, host, group, str(group.releases))
+    if found.target is None:
+        return "without a link" if found.current == "nothing" else "with something else in the link's place"
+    here = posixpath.dirname(found.target) == posixpath.normpath(str(group.releases))
+    shown = f"on {posixpath.basename(found.target) if here else found.target}"
+    return shown if found.leads else f"{shown} whose folder is gone"
 
 
 class Release:
@@ -73,11 +134,12 @@ class Release:
 
     async def available(self, transport: Transport, host: Host) -> Finding:
         """Look whether the release's folder is there, or an artifact that it can be unpacked from."""
-        if await self._present(transport, host):
+        found = await look(transport, host, self._group, self._folder)
+        if self._is_release(host, found.folder):
             return Finding(f"have the folder of {self._name}")
         if self._artifact is None:
             raise self._gone(host)
-        await self._sound(transport, host)
+        await servers_artifact.sound(transport, host, self._artifact, untouched=_LINK_STAYS, folder=self._folder)
         if not await transport.writable(host, self._releases):
             raise HostError(
                 host.name,
@@ -114,65 +176,37 @@ class Release:
         Raises:
             HostError: If it cannot be; the link points where it did then.
         """
-        present = await self._present(transport, host)
-        if present and await transport.read_link(host, self._current) == posixpath.normpath(self._folder):
+        found = await look(transport, host, self._group, self._folder)
+        present = self._is_release(host, found.folder)
+        if present and found.target == posixpath.normpath(self._folder):
             return f"on {self._name} already"
         if not present:
             await self._unpack(transport, host)
-        found = await transport.stat(host, self._current)
-        if found is not None and not found.is_link:
+        if found.current not in {"link", "nothing"}:
             raise self._no_link(host)
         await transport.symlink_atomic(host, self._current, self._folder)
         return f"on {self._name}" if present else f"on {self._name}, unpacked from its artifact"
 
-    async def _present(self, transport: Transport, host: Host) -> bool:
-        found = await transport.stat(host, self._folder)
-        if found is None:
-            return False
-        if found.is_folder or found.is_link:
-            return True
+    def _is_release(self, host: Host, kind: str) -> bool:
+        if kind != "other":
+            return kind != "nothing"
         raise HostError(
             host.name,
             f"{self._folder} is no folder.",
-            untouched="The link points where it did.",
+            untouched=_LINK_STAYS,
             resolution="Move what lies there away.",
         )
-
-    async def _sound(self, transport: Transport, host: Host) -> None:
-        """Look whether the artifact is whole: its digest if the plan has one, and every member readable."""
-        assert self._artifact is not None  # noqa: S101 - both callers have looked
-        path = self._artifact.location
-        digest = (await transport.digests(host, [path]))[path]
-        if digest is None:
-            raise self._gone(host)
-        if self._artifact.sha256 is not None and digest != self._artifact.sha256:
-            raise HostError(
-                host.name,
-                f"the artifact {path} is not the one of the plan: its SHA-256 begins with {digest[:12]},"
-                f" the plan's with {self._artifact.sha256[:12]}.",
-                untouched="The link points where it did.",
-                resolution="Find the artifact that was backed up before the deployment, and put it there.",
-            )
-        finished = await transport.run(host, ["tar", "-tzf", path], sudo=True, timeout=_LISTING)
-        if not finished.ok or not finished.stdout:
-            raise HostError(
-                host.name,
-                f"the artifact {path} is damaged or empty: {finished.complaint().splitlines()[-1]}.",
-                untouched="The link points where it did.",
-                resolution="Look for another copy of the artifact; without one, this rollback is not possible.",
-                output=finished.complaint() if not finished.ok else "",
-            )
 
     async def _unpack(self, transport: Transport, host: Host) -> None:
         if self._artifact is None:
             raise self._gone(host)
-        await self._sound(transport, host)
+        await servers_artifact.sound(transport, host, self._artifact, untouched=_LINK_STAYS, folder=self._folder)
         base = await transport.stat(host, self._releases)
         if base is None:
             raise HostError(
                 host.name,
                 f"the folder {self._releases} is not there.",
-                untouched="The link points where it did.",
+                untouched=_LINK_STAYS,
                 resolution="Correct `releases` in the inventory, or make the folder.",
             )
         argv = ["sh", "-c", _UNPACKING, "sh", self._artifact.location, self._folder]
@@ -188,16 +222,11 @@ class Release:
             )
 
     def _gone(self, host: Host) -> HostError:
-        where = "" if self._artifact is None else f", and neither is the artifact {self._artifact.location}"
         return HostError(
             host.name,
-            f"the release folder {self._folder} is not there{where}.",
-            untouched="The link points where it did.",
-            resolution=(
-                "Name an artifact backup in the step (`backup:`), or put the release folder back."
-                if self._artifact is None
-                else "Look for another copy of the artifact; without one, this rollback is not possible."
-            ),
+            f"the release folder {self._folder} is not there.",
+            untouched=_LINK_STAYS,
+            resolution="Name an artifact backup in the step (`backup:`), or put the release folder back.",
         )
 
     def _no_link(self, host: Host) -> HostError:

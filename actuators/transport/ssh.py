@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from collections.abc import Sequence
 
 import asyncssh
 
-from actuators import secrets
 from actuators.processes import Finished
 from actuators.redact import redact
-from actuators.transport import ssh_connect, ssh_session
+from actuators.transport import ssh_session
 from actuators.transport.base import SHORT, HostError, HostUnreachableError, SudoRefusedError
 from actuators.transport.remote_files import RemoteFiles
+from actuators.transport.ssh_lines import Lines
 from bot.domain.inventory import Host
 from bot.domain.inventory import Ssh as Access
 
 _NOT_FOUND = 127
-_CLOSING = 2.0
 
 
 class Ssh(RemoteFiles):
@@ -28,6 +26,9 @@ class Ssh(RemoteFiles):
         access: How they are reached.
         token: A name unique to the step of the run, for temporary files.
 
+    Attributes:
+        lines: The connections.
+
     Raises:
         ActuatorError: If the private key or the file of known hosts cannot be used.
     """
@@ -35,10 +36,7 @@ class Ssh(RemoteFiles):
     def __init__(self, access: Access, *, token: str) -> None:
         super().__init__(token=token)
         self._access = access
-        self._key = ssh_connect.private_key(access.key, secrets.resolve(access.key))
-        self._known = ssh_connect.known_hosts(access.known_hosts)
-        self._open: dict[Host, asyncssh.SSHClientConnection] = {}
-        self._opening: dict[Host, asyncio.Lock] = {}
+        self.lines = Lines(access)
 
     async def run(
         self,
@@ -54,43 +52,39 @@ class Ssh(RemoteFiles):
         as_root = sudo and self._access.sudo
         inner = ssh_session.leash(argv) if leashed and stdin is None else list(argv)
         command = shlex.join(["sudo", "-n", "--", *inner] if as_root else inner)
-        connection = await self._connection(host)
         try:
-            finished = await ssh_session.execute(connection, command, stdin=stdin, timeout=timeout)
+            finished = await self._execute(host, command, stdin=stdin, timeout=timeout)
         except TimeoutError:
             raise _too_long(host, argv, timeout) from None
         except (asyncssh.Error, OSError) as error:
             raise _cut(host, argv, redact(str(error))) from None
         if finished is None:
-            raise _cut(host, argv, "the connection was lost")
+            raise _cut(host, argv, self.lines.loss())
         if as_root:
             _refuse_sudo(host, finished, user=self._access.user)
         return finished
 
+    async def _execute(
+        self,
+        host: Host,
+        command: str,
+        *,
+        stdin: bytes | None,
+        timeout: float,  # noqa: ASYNC109 - see the protocol
+    ) -> Finished | None:
+        connection = await self.lines.to(host)
+        try:
+            return await ssh_session.execute(connection, command, stdin=stdin, timeout=timeout)
+        except asyncssh.ChannelOpenError as error:
+            if error.code != asyncssh.OPEN_CONNECT_FAILED or not connection.is_closed():
+                raise
+        # The connection had ended before it took the command, which was therefore not begun: a new one is safe.
+        connection = await self.lines.to(host)
+        return await ssh_session.execute(connection, command, stdin=stdin, timeout=timeout)
+
     async def close(self) -> None:
         """Close every connection. When cancelled meanwhile, they are dropped."""
-        connections = list(self._open.values())
-        self._open.clear()
-        try:
-            for connection in connections:
-                connection.close()
-            async with asyncio.timeout(_CLOSING):
-                for connection in connections:
-                    await connection.wait_closed()
-        except TimeoutError:
-            # A host that has vanished does not say goodbye.
-            return
-        finally:
-            for connection in connections:
-                connection.abort()
-
-    async def _connection(self, host: Host) -> asyncssh.SSHClientConnection:
-        async with self._opening.setdefault(host, asyncio.Lock()):
-            known = self._open.get(host)
-            if known is not None and not known.is_closed():
-                return known
-            self._open[host] = await ssh_connect.connect(host, self._access, key=self._key, known=self._known)
-            return self._open[host]
+        await self.lines.close()
 
 
 def _shown(argv: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
@@ -13,7 +14,7 @@ from actuators import secrets
 from actuators.redact import redact
 from actuators.transport.base import HostError, HostKeyError, HostUnreachableError, LoginRefusedError
 from bot.domain.errors import ActuatorError
-from bot.domain.inventory import Host, SecretRef, Ssh
+from bot.domain.inventory import Bastion, Host, SecretRef, Ssh
 
 _KEEPALIVE = 5
 """Seconds between signs of life; after three without an answer the connection is given up."""
@@ -70,27 +71,104 @@ def known_hosts(path: str) -> asyncssh.SSHKnownHosts:
     )
 
 
+@dataclass(frozen=True)
+class Login:
+    """With what a connection is made.
+
+    Attributes:
+        user: The login name.
+        ref: Where the private key came from, for messages.
+        key: The private key.
+        known_file: The path of the file of known hosts, for messages.
+        known: What stands in it.
+    """
+
+    user: str
+    ref: SecretRef
+    key: asyncssh.SSHKey
+    known_file: str
+    known: asyncssh.SSHKnownHosts
+
+
+@dataclass(frozen=True)
+class Hop:
+    """Where a connection is made to: a host, or a bastion on the way to it.
+
+    Attributes:
+        address: Its address, as the hop before sees it.
+        port: Where its sshd listens.
+        login: With what.
+        name: What it is called in messages.
+    """
+
+    address: str
+    port: int
+    login: Login
+    name: str
+
+
+def login(access: Ssh | Bastion) -> Login:
+    """Read the private key and the known hosts.
+
+    Raises:
+        ActuatorError: If either cannot be used.
+    """
+    key = private_key(access.key, secrets.resolve(access.key))
+    return Login(access.user, access.key, key, access.known_hosts, known_hosts(access.known_hosts))
+
+
+def chain(access: Ssh) -> tuple[Hop, ...]:
+    """Return the bastions on the way.
+
+    Raises:
+        ActuatorError: If the key or the known hosts of one cannot be used.
+    """
+    total = len(access.bastion)
+    return tuple(
+        Hop(
+            each.address,
+            each.port,
+            login(each),
+            f"the bastion {each.address}:{each.port}" + (f" (hop {number} of {total})" if total > 1 else ""),
+        )
+        for number, each in enumerate(access.bastion, start=1)
+    )
+
+
 async def connect(
-    host: Host, access: Ssh, *, key: asyncssh.SSHKey, known: asyncssh.SSHKnownHosts
+    host: Host,
+    hop: Hop,
+    *,
+    timeout: float,  # noqa: ASYNC109 - the end of the time becomes an error in words
+    tunnel: asyncssh.SSHClientConnection | None = None,
+    behind: str = "",
 ) -> asyncssh.SSHClientConnection:
     """Connect and log in.
 
     The user's own SSH configuration, agent and known hosts are left out: the inventory says everything.
 
+    Args:
+        host: The host that all this is for; its name stands in the errors.
+        hop: Where.
+        timeout: Seconds it may take.
+        tunnel: The connection to the bastion before it, if there is one.
+        behind: What that bastion is called.
+
     Raises:
-        HostKeyError: If the host's key is unknown or another one.
+        HostKeyError: If the hop's key is unknown or another one.
         LoginRefusedError: If the key is not accepted.
         HostUnreachableError: If there is no answer in time.
     """
     try:
-        async with asyncio.timeout(access.connect_timeout.total_seconds()):
+        async with asyncio.timeout(timeout):
             return await asyncssh.connect(
-                host.address,
-                host.port,
-                username=access.user,
-                client_keys=[key],
-                known_hosts=known,
-                server_host_key_algs=_algorithms(host, known),
+                hop.address,
+                hop.port,
+                tunnel=tunnel or (),
+                username=hop.login.user,
+                client_keys=[hop.login.key],
+                known_hosts=hop.login.known,
+                server_host_key_algs=_algorithms(hop),
                 config=None,
                 agent_path=None,
                 password=None,
@@ -100,49 +178,67 @@ async def connect(
                 keepalive_count_max=3,
             )
     except TimeoutError:
-        seconds = access.connect_timeout.total_seconds()
-        raise _unreachable(host, f"gave no answer within {seconds:g} seconds") from None
+        raise _unreachable(host, hop, f"gave no answer within {timeout:g} seconds{_from(behind)}") from None
+    except asyncssh.ChannelOpenError as error:
+        raise _not_let_through(error, host, hop, behind) from None
     except asyncssh.Error as error:
-        raise _refusal(error, host, access, known=known) from None
+        raise _refusal(error, host, hop) from None
     except OSError as error:
-        raise _unreachable(host, f"cannot be reached: {_reason(error)}") from None
+        raise _unreachable(host, hop, f"cannot be reached{_from(behind)}: {_reason(error)}") from None
 
 
-def _algorithms(host: Host, known: asyncssh.SSHKnownHosts) -> list[str] | tuple[()]:
+def _from(behind: str) -> str:
+    return f" through {behind}" if behind else ""
+
+
+def _algorithms(hop: Hop) -> list[str] | tuple[()]:
     """Return the kinds of host keys to ask for: those on record, then all others.
 
     A server that has none of the kinds asked for hangs up without a word. Asked for any, it shows its key, and the
     refusal can say what is wrong.
     """
-    keys, certified = _recorded(host, known)
+    keys, certified = _recorded(hop)
     if certified or not keys:
         return ()
     recorded = [name.decode() for key in keys for name in key.sig_algorithms]
     return [*recorded, *(name for name in _KINDS if name not in recorded)]
 
 
-def _refusal(error: asyncssh.Error, host: Host, access: Ssh, *, known: asyncssh.SSHKnownHosts) -> HostError:
+def _not_let_through(error: asyncssh.ChannelOpenError, host: Host, hop: Hop, behind: str) -> HostError:
+    """Tell a bastion that forwards nothing from a host that it cannot reach."""
+    if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+        return HostUnreachableError(
+            host.name,
+            f"{behind} does not let connections through to {hop.name}: {redact(error.reason)}.",
+            untouched="Nothing was run there.",
+            resolution="Let its sshd forward to the hosts for this login (AllowTcpForwarding, PermitOpen).",
+        )
+    return _unreachable(host, hop, f"cannot be reached{_from(behind)}: {redact(error.reason)}")
+
+
+def _refusal(error: asyncssh.Error, host: Host, hop: Hop) -> HostError:
     if isinstance(error, asyncssh.HostKeyNotVerifiable) or "host key" in str(error):
-        return _wrong_key(host, access, known=known)
+        return _wrong_key(host, hop)
     if isinstance(error, asyncssh.PermissionDenied):
+        user = hop.login.user
         return LoginRefusedError(
             host.name,
-            f"the login as {access.user} at {_where(host)} is refused.",
+            f"the login as {user} at {hop.name} is refused.",
             untouched="Nothing was run there.",
             resolution=(
-                f"Put the public half of the key in {secrets.describe(access.key)} into the authorized_keys of"
-                f" {access.user}."
+                f"Put the public half of the key in {secrets.describe(hop.login.ref)} into the authorized_keys of"
+                f" {user}."
             ),
         )
-    return _unreachable(host, f"broke off: {redact(str(error))}")
+    return _unreachable(host, hop, f"broke off: {redact(str(error))}")
 
 
-def _wrong_key(host: Host, access: Ssh, *, known: asyncssh.SSHKnownHosts) -> HostKeyError:
-    recorded = any(_recorded(host, known))
+def _wrong_key(host: Host, hop: Hop) -> HostKeyError:
+    recorded, file = any(_recorded(hop)), hop.login.known_file
     what = (
-        f"the host key at {_where(host)} is not the one in {access.known_hosts}: it may be another machine."
+        f"the host key at {hop.name} is not the one in {file}: it may be another machine."
         if recorded
-        else f"there is no host key for {_where(host)} in {access.known_hosts}."
+        else f"there is no host key for {hop.name} in {file}."
     )
     return HostKeyError(
         host.name,
@@ -150,33 +246,29 @@ def _wrong_key(host: Host, access: Ssh, *, known: asyncssh.SSHKnownHosts) -> Hos
         untouched="The connection was closed before the login; nothing was run there.",
         resolution=(
             "Compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's own console, then"
-            f" {'correct' if recorded else 'add'} its line in {access.known_hosts}."
+            f" {'correct' if recorded else 'add'} its line in {file}."
         ),
     )
 
 
-def _recorded(host: Host, known: asyncssh.SSHKnownHosts) -> tuple[list[asyncssh.SSHKey], bool]:
+def _recorded(hop: Hop) -> tuple[list[asyncssh.SSHKey], bool]:
     """Return the host's keys on record, and whether an authority for its certificates is."""
     try:
-        address = str(ipaddress.ip_address(host.address))
+        address = str(ipaddress.ip_address(hop.address))
     except ValueError:
         address = ""
-    keys, authorities, *_ = known.match(host.address, address, host.port)
+    keys, authorities, *_ = hop.login.known.match(hop.address, address, hop.port)
     return list(keys), bool(authorities)
 
 
-def _unreachable(host: Host, what: str) -> HostUnreachableError:
+def _unreachable(host: Host, hop: Hop, what: str) -> HostUnreachableError:
     return HostUnreachableError(
         host.name,
-        f"{_where(host)} {what}.",
+        f"{hop.name} {what}.",
         untouched="Nothing was run there.",
         resolution="Check that the host is up, that sshd listens there, and that the network lets the bot through.",
         transient=True,
     )
-
-
-def _where(host: Host) -> str:
-    return f"{host.address}:{host.port}"
 
 
 def _reason(error: OSError) -> str:

@@ -11,7 +11,7 @@ from actuators.servers import LinkRelease
 from bot.domain.actuation import Actuator, Presence, Verdict
 from bot.domain.errors import ActuatorError
 from tests.support.actuation import fails
-from tests.support.estates import ASYNCSSH, SUDO
+from tests.support.estates import ASYNCSSH, SUDO, is_root
 from tests.support.hosts import Estate, Folder, Signal, artifact, gone, sha256
 from tests.support.ssh import SshEstate
 
@@ -231,3 +231,39 @@ async def test_a_backup_of_another_kind_is_refused(one_ssh_host: SshEstate) -> N
         assert (await actuator().observe(step, context)).presence is Presence.UNKNOWN
         with pytest.raises(ActuatorError, match=words):
             await actuator().apply(step, context)
+
+
+@pytest.mark.skipif(not is_root(), reason="only root can be somebody without rights")
+async def test_a_release_that_may_not_be_seen_is_not_taken_for_gone(one_ssh_host: SshEstate) -> None:
+    """Where the way to the releases is closed it is unknown what lies there, and nothing is switched."""
+    one_ssh_host.servers["app01"].as_nobody = True
+    (one_ssh_host.only.root / "releases").chmod(0o700)
+    seen = await actuator().observe(LINK, one_ssh_host.context(LINK))
+    assert seen.presence is Presence.UNKNOWN
+    assert "Permission denied" in seen.words
+    with pytest.raises(ActuatorError, match="Permission denied"):
+        await actuator().apply(LINK, one_ssh_host.context(LINK))
+    assert one_ssh_host.only.release() == "v2.4.0"
+
+
+async def test_a_link_that_cannot_be_read_is_an_error(one_ssh_host: SshEstate) -> None:
+    """A host whose tools fail is not readable, and never without a link."""
+    one_ssh_host.only.write("bin/readlink", "#!/bin/sh\necho broken >&2\nexit 1\n", mode=0o755)
+    seen = await actuator().observe(LINK, one_ssh_host.context(LINK))
+    assert seen.presence is Presence.UNKNOWN
+    assert "app01: cannot look at /proc/self/cwd/current: broken" in seen.words
+
+
+async def test_a_file_in_the_releases_place_is_refused(one_ssh_host: SshEstate) -> None:
+    """A release is a folder; what else bears its name is left alone, and so is the link."""
+    without_release(one_ssh_host.only)
+    one_ssh_host.only.write("releases/v2.3.1", "a file")
+    with pytest.raises(ActuatorError, match=r"v2\.3\.1 is no folder"):
+        await actuator().apply(LINK, one_ssh_host.context(LINK))
+    assert one_ssh_host.only.release() == "v2.4.0"
+
+
+async def test_switching_takes_two_commands_a_host(one_ssh_host: SshEstate) -> None:
+    """One look at all there is to see, and one switch."""
+    await actuator().apply(LINK, one_ssh_host.context(LINK))
+    assert len(one_ssh_host.servers["app01"]._children) == 2

@@ -212,3 +212,39 @@ async def test_an_unknown_group_is_told_by_its_name(one_ssh_host: SshEstate) -> 
     assert "The inventory has no server group elsewhere." in fails(
         await actuator(step).check(step, one_ssh_host.context(step))
     )
+
+
+async def test_a_status_that_changes_its_mind_is_no_answer(one_ssh_host: SshEstate) -> None:
+    """A manager that cannot be understood at first is not asked to act, whatever it says a moment later."""
+    one_ssh_host.only.write("odd", "")
+    one_ssh_host.group["manager"]["status"] = ["sh", "-c", "[ ! -f odd ] || { rm odd; exit 4; }; exit 3"]
+    with pytest.raises(ActuatorError, match="now this answer, now that") as caught:
+        await actuator(START).apply(START, one_ssh_host.context(START))
+    assert "app01" in caught.value.untouched
+    assert one_ssh_host.only.log() == []
+
+
+async def test_a_command_that_takes_its_shell_along_is_a_failure(one_ssh_host: SshEstate) -> None:
+    """Without a word of how it ended, nothing is taken for done."""
+    one_ssh_host.group["manager"]["start"] = ["sh", "-c", "kill -KILL $PPID"]
+    with pytest.raises(ActuatorError, match="the service did not start: "):
+        await actuator(START).apply(START, one_ssh_host.context(START))
+
+
+async def test_stopping_and_starting_a_host_takes_one_login_and_one_command_each(one_ssh_host: SshEstate) -> None:
+    """Looking, acting and looking again is one command on the host, and the steps of a run share a connection."""
+    for step in (START, STOP):
+        await actuator(step).apply(step, one_ssh_host.context(step))
+        await actuator(step).observe(step, one_ssh_host.context(step))
+    server = one_ssh_host.servers["app01"]
+    assert len(server.connections) == 1
+    assert len(server._children) == 4
+
+
+def test_steps_say_what_they_do() -> None:
+    """Each kind has words of its own, and a title takes their place."""
+    assert (START.words(), STOP.words()) == (
+        "Start the service on payments-app",
+        "Stop the service on payments-app",
+    )
+    assert StopServers(id="stop", target="payments-app", title="Down with it").words() == "Down with it"
