@@ -1,4 +1,4 @@
-"""PostgreSQL: connections drained, safety backup, restore beside, swap by rename, verification."""
+"""PostgreSQL: connections drained, safety backup, restore or recovery beside, swap by rename, verification."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 from actuators.postgres.backup import SafetyBackupActuator
 from actuators.postgres.connections import ConnectionsActuator, TerminateActuator
 from actuators.postgres.drain import DrainActuator
+from actuators.postgres.pitr import ClearPitrActuator, PitrActuator
 from actuators.postgres.restore import RestoreActuator
 from actuators.postgres.restore_from import CatalogueActuator, RestoreFromActuator
 from actuators.postgres.steps import (
+    ClearPitr,
     Drain,
     ListBackups,
     ListConnections,
+    Pitr,
     Restore,
     RestoreFrom,
     SafetyBackup,
@@ -25,9 +28,11 @@ from actuators.postgres.verify import VerifyActuator
 from bot.domain.actuation import Registered
 
 __all__ = [
+    "ClearPitr",
     "Drain",
     "ListBackups",
     "ListConnections",
+    "Pitr",
     "Restore",
     "RestoreFrom",
     "SafetyBackup",
@@ -50,4 +55,6 @@ def register() -> tuple[Registered[Any], ...]:
         Registered(RestoreFrom, RestoreFromActuator()),
         Registered(ListConnections, ConnectionsActuator()),
         Registered(Terminate, TerminateActuator()),
+        Registered(Pitr, PitrActuator()),
+        Registered(ClearPitr, ClearPitrActuator()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import sql
 
@@ -30,11 +31,13 @@ class Origin:
         step: The plan's step that restores; its name stands in the mark, whichever file is restored.
         backup: The file; under the id of the plan's backup even where it is another file.
         replaces: Whether it is another file than the plan's backup.
+        target_time: The moment that it was recovered to, where it is a base backup.
     """
 
     step: str
     backup: Backup
     replaces: bool = False
+    target_time: datetime | None = None
 
 
 async def look(
@@ -120,6 +123,7 @@ async def create(
         sha256=sha256,
         location=origin.backup.location if origin.replaces else None,
         taken_at=origin.backup.taken_at if origin.replaces else None,
+        target_time=origin.target_time,
         comment=own_comment(live.comment),
     )
     await mark(connection, name, marker)

@@ -10,13 +10,14 @@ from typing import Any
 
 from actuators.postgres import catalog
 from actuators.postgres.catalog import Session
-from actuators.postgres.checks import examine, may_end_sessions, no_prepared_transactions
+from actuators.postgres.checks import examine
 from actuators.postgres.connection import Connection, connected, database_of
-from actuators.postgres.drain import count, end_until_none
+from actuators.postgres.drain import EndsSessions
 from actuators.postgres.steps import ListConnections, Terminate
 from actuators.probes import LeavesNothing
 from actuators.remedies import shown
-from bot.domain.actuation import Check, Context, Observation, Outcome, Presence
+from bot.domain.actuation import Check, Context, Outcome
+from bot.domain.inventory import Database
 from bot.domain.times import in_words
 
 _DETAILS = """
@@ -86,33 +87,17 @@ class ConnectionsActuator(LeavesNothing):
         return Outcome(words, {"connections": len(rows), "prepared": len(prepared)}, shown(lines))
 
 
-class TerminateActuator:
-    """Ends every session in the database and in this run's copy."""
+class TerminateActuator(EndsSessions[Terminate]):
+    """Ends every session in the database and in this run's copy at once."""
 
-    async def check(self, step: Terminate, context: Context) -> tuple[Check, ...]:
-        """Look who is connected, and whether the role may end them."""
-        return await examine(step, context, may_end_sessions, no_prepared_transactions)
+    def grace(self, step: Terminate) -> timedelta:
+        """Return none."""
+        del step
+        return timedelta(0)
 
-    async def observe(self, step: Terminate, context: Context) -> Observation:
-        """Count the connections."""
-        target = database_of(step, context)
-        async with connected(target, context, looking=True) as connection:
-            found = await catalog.lingering(connection, target.dbname, context)
-        if found:
-            words = f"{count(found)} to {target.dbname}: {catalog.sources(found)}"
-            return Observation(Presence.ABSENT, words, {"connections": len(found)})
-        return Observation(Presence.PRESENT, f"No connections to {target.dbname}", {"connections": 0})
-
-    async def apply(self, step: Terminate, context: Context) -> Outcome:
-        """End them, and look until none has come back."""
-        target = database_of(step, context)
-        async with connected(target, context) as connection:
-            names = catalog.run_databases(target.dbname, context)
-            ended = await end_until_none(connection, context, names, grace=timedelta(0))
-        words = f"No connections to {target.dbname} are left"
-        if ended:
-            words = f"Ended {count(ended)} to {target.dbname}: {catalog.sources(ended)}"
-        return Outcome(words, {"connections": 0, "ended": len(ended)})
+    def databases(self, target: Database, context: Context) -> tuple[str, ...]:
+        """Return the live database and the copy, which a half-done restore may have left."""
+        return catalog.run_databases(target.dbname, context)
 
 
 async def _fetch(connection: Connection, query: str, names: Iterable[str]) -> list[tuple[Any, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import Generic, TypeVar
 
 import psycopg
 
@@ -15,6 +16,8 @@ from actuators.postgres.remedies import help_against_connections
 from actuators.postgres.steps import Drain
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Remedy
 from bot.domain.errors import ActuatorError
+from bot.domain.inventory import Database
+from bot.domain.plan import Step
 
 _POLL = 0.1
 """Seconds between two looks."""
@@ -23,32 +26,58 @@ _ROUNDS = 50
 """How often sessions are ended before it is clear that somebody keeps coming back."""
 
 
-class DrainActuator:
-    """Waits for clients to leave, then ends what remains and names its source."""
+S_contra = TypeVar("S_contra", bound=Step, contravariant=True)
 
-    async def check(self, step: Drain, context: Context) -> tuple[Check, ...]:
+
+class EndsSessions(Generic[S_contra]):
+    """Brings the number of connections down to none, and names where they came from."""
+
+    def grace(self, step: S_contra) -> timedelta:
+        """Return how long clients may take to leave by themselves."""
+        raise NotImplementedError
+
+    def databases(self, target: Database, context: Context) -> tuple[str, ...]:
+        """Return the databases that nobody may be connected to, the live one first."""
+        raise NotImplementedError
+
+    async def check(self, step: S_contra, context: Context) -> tuple[Check, ...]:
         """Look who is connected, and whether the role may end them."""
         return await examine(step, context, may_end_sessions, no_prepared_transactions)
 
-    async def observe(self, step: Drain, context: Context) -> Observation:
+    async def observe(self, step: S_contra, context: Context) -> Observation:
         """Count the connections."""
         target = database_of(step, context)
         async with connected(target, context, looking=True) as connection:
-            found = await catalog.sessions(connection, target.dbname, own=application_name(context))
+            names = self.databases(target, context)
+            found = await catalog.sessions(connection, *names, own=application_name(context))
         if found:
             words = f"{count(found)} to {target.dbname}: {catalog.sources(found)}"
             return Observation(Presence.ABSENT, words, {"connections": len(found)})
         return Observation(Presence.PRESENT, f"No connections to {target.dbname}", {"connections": 0})
 
-    async def apply(self, step: Drain, context: Context) -> Outcome:
-        """Bring the number of connections down to none."""
+    async def apply(self, step: S_contra, context: Context) -> Outcome:
+        """End them, and look until none has come back."""
         target = database_of(step, context)
         async with connected(target, context) as connection:
-            ended = await end_until_none(connection, context, (target.dbname,), grace=step.grace)
+            names = self.databases(target, context)
+            ended = await end_until_none(connection, context, names, grace=self.grace(step))
         words = f"No connections to {target.dbname} are left"
         if ended:
             words = f"Ended {count(ended)} to {target.dbname}: {catalog.sources(ended)}"
         return Outcome(words, {"connections": 0, "ended": len(ended)})
+
+
+class DrainActuator(EndsSessions[Drain]):
+    """Waits for clients to leave, then ends what remains and names its source."""
+
+    def grace(self, step: Drain) -> timedelta:
+        """Return the step's own patience."""
+        return step.grace
+
+    def databases(self, target: Database, context: Context) -> tuple[str, ...]:
+        """Return the live database: the copy may be being filled meanwhile."""
+        del context
+        return (target.dbname,)
 
     async def remedies(self, step: Drain, fault: Fault, context: Context) -> tuple[Remedy, ...]:
         """Return who is connected, and putting them out without grace."""

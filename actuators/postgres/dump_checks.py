@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from actuators.postgres import archive, beside, catalog, dumps
 from actuators.postgres.archive import LOOK_ELSEWHERE, BackupUnusableError
 from actuators.postgres.catalog import bytes_in_words, quoted
 from actuators.postgres.checks import Look, failed
-from actuators.postgres.connection import database_of
-from actuators.postgres.steps import ListBackups, Restore
+from actuators.postgres.connection import connected, database_of
+from actuators.postgres.steps import ListBackups, Pitr, Restore
 from actuators.postgres.tools import Contents, Tools, major
 from bot.domain.actuation import Check, Context, Presence, Verdict
 from bot.domain.errors import ActuatorError
@@ -24,6 +25,26 @@ _DECIDED_BY_SERVER = frozenset({"pg_database_owner"})
 
 _ONLY_SUPERUSER = ("EVENT TRIGGER", "SUBSCRIPTION", "FOREIGN DATA WRAPPER")
 
+_GRANTEE = re.compile(
+    r'^(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES) .* (?:TO|FROM) (?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\s";]+))'
+    r"(?: WITH GRANT OPTION)?;$"
+)
+_SPACE = re.compile(r'^SET default_tablespace = (?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\s"\';]+));$')
+_GRANTING = ("ACL ", "DEFAULT ACL ")
+_PLACED = ("TABLE ", "INDEX ", "MATERIALIZED VIEW ", "CONSTRAINT ")
+_EVERYBODY = "PUBLIC"
+
+_SPACES = """
+SELECT spcname::text, has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace WHERE spcname = ANY(%s::name[])
+"""
+
+# The live database's own versions: what was installed may have come from an older package than the server has now.
+_INSTALLED = """
+SELECT e.extname::text, e.extversion, a.default_version FROM pg_extension AS e
+JOIN pg_available_extensions AS a ON a.name = e.extname
+WHERE e.extname = ANY(%s::name[]) AND e.extversion <> a.default_version ORDER BY 1
+"""
+
 _EXTENSIONS = """
 SELECT e.name::text, bool_or(v.trusted OR NOT v.superuser)
 FROM pg_available_extensions AS e JOIN pg_available_extension_versions AS v
@@ -32,7 +53,7 @@ WHERE e.name = ANY(%s::name[]) GROUP BY e.name
 """
 
 
-def plan_backup(step: Restore | ListBackups, context: Context) -> Backup:
+def plan_backup(step: Restore | ListBackups | Pitr, context: Context) -> Backup:
     """Return the backup that the step names.
 
     Raises:
@@ -116,10 +137,42 @@ async def dump_fits(look: Look, backup: Backup) -> tuple[Check, ...]:
     checks = [
         *await _same_version(look, tools),
         *await _owners(look, contents),
+        *await _named_in_statements(look, tools, backup, contents),
         *await _extensions(look, contents),
         *await _tablespace(look),
     ]
     return tuple(checks)
+
+
+async def _named_in_statements(look: Look, tools: Tools, backup: Backup, contents: Contents) -> list[Check]:
+    """Check roles that are granted something, and tablespaces: these stand in the dump's statements only."""
+    grantees: set[str] = set()
+    spaces: set[str] = set()
+
+    def read(line: str) -> None:
+        for pattern, found in ((_GRANTEE, grantees), (_SPACE, spaces)):
+            match = pattern.match(line)
+            if match:
+                found.add(match["plain"] or match["quoted"].replace('""', '"'))
+
+    await tools.statements(backup.location, contents, (*_GRANTING, *_PLACED), on_line=read)
+    checks = []
+    missing = sorted(grantees - {_EVERYBODY} - await catalog.roles(look.connection) - contents.owners(frozenset()))
+    if missing:
+        words = (
+            f"The backup grants rights to roles that the server lacks: {', '.join(missing)}. Nothing was touched."
+        )
+        statements = " ".join(f"CREATE ROLE {quoted(name)};" for name in missing)
+        checks.append(Check(look.subject, Verdict.FAIL, words, f"Run as an administrator: {statements}"))
+    rows = await (await look.connection.execute(_SPACES, [sorted(spaces)])).fetchall()
+    allowed: dict[str, bool] = dict(rows)
+    lacking = sorted(spaces - allowed.keys())
+    if lacking:
+        words = f"The backup names tablespaces that the server lacks: {', '.join(lacking)}. Nothing was touched."
+        resolution = "Make them as an administrator (CREATE TABLESPACE), or restore a backup without them."
+        checks.append(Check(look.subject, Verdict.FAIL, words, resolution))
+    checks += [_may_not_create(look, name) for name, may in sorted(allowed.items()) if not may]
+    return checks
 
 
 async def _same_version(look: Look, tools: Tools) -> list[Check]:
@@ -165,6 +218,7 @@ async def _extensions(look: Look, contents: Contents) -> list[Check]:
     if missing:
         words = f"The backup needs extensions that the server lacks: {', '.join(missing)}. Nothing was touched."
         checks.append(Check(look.subject, Verdict.FAIL, words, "Install their packages on the server."))
+    checks += await _other_versions(look, wanted)
     barred = sorted(name for name, allowed in available.items() if not allowed)
     special = sorted({kind for kind in _ONLY_SUPERUSER for text in contents.entries if text.startswith(kind)})
     if (barred or special) and not role.superuser:
@@ -177,6 +231,17 @@ async def _extensions(look: Look, contents: Contents) -> list[Check]:
     return checks
 
 
+async def _other_versions(look: Look, wanted: list[str]) -> list[Check]:
+    """A dump holds no versions of extensions: the copy gets the server's default, be it another than now."""
+    async with connected(look.target, look.context, dbname=look.live.name, looking=True) as connection:
+        rows = await (await connection.execute(_INSTALLED, [wanted])).fetchall()
+    if not rows:
+        return []
+    told = ", ".join(f"{name} {default} instead of {installed}" for name, installed, default in rows)
+    words = f"The restored database would get other versions of extensions than the live one has: {told}"
+    return [Check(look.subject, Verdict.WARN, words, "Make sure that the service works with these versions.")]
+
+
 async def _tablespace(look: Look) -> list[Check]:
     space = look.live.tablespace
     row = await (
@@ -187,13 +252,15 @@ async def _tablespace(look: Look) -> list[Check]:
     ).fetchone()
     if row and row[0]:
         return []
+    return [_may_not_create(look, space)]
+
+
+def _may_not_create(look: Look, space: str) -> Check:
     user = quoted(look.target.user)
     words = f'The role is too weak: "{look.target.user}" may not create in tablespace {space}. Nothing was touched.'
-    return [
-        Check(
-            look.subject,
-            Verdict.FAIL,
-            words,
-            f"Run as an administrator: GRANT CREATE ON TABLESPACE {quoted(space)} TO {user};",
-        )
-    ]
+    return Check(
+        look.subject,
+        Verdict.FAIL,
+        words,
+        f"Run as an administrator: GRANT CREATE ON TABLESPACE {quoted(space)} TO {user};",
+    )

@@ -12,10 +12,11 @@ import psycopg
 from psycopg import sql
 
 from actuators.postgres import catalog
-from actuators.postgres.connection import Connection, connected, database_of, tasks
+from actuators.postgres.connection import Connection, connected, database_of
 from actuators.postgres.marker import Marker, beside_name
-from actuators.postgres.steps import Restore, Swap
+from actuators.postgres.steps import Pitr, Restore, Swap
 from actuators.redact import redact
+from actuators.together import tasks
 from bot.domain.actuation import Context, Loss
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database
@@ -103,9 +104,14 @@ def _known(counts: Counts) -> dict[str, int]:
 
 
 def _taken_at(step: Swap, plan: Plan, *, ready: Marker | None) -> datetime:
-    """Return when the backup was taken that comes back; the deployment's time if the plan names none."""
+    """Return the moment that comes back; the deployment's time if the plan names no backup."""
     if ready is not None and ready.taken_at is not None:
         return ready.taken_at
+    moments = [
+        other.target_time for other in plan.steps() if isinstance(other, Pitr) and other.target == step.target
+    ]
+    if moments:
+        return min(moments)
     named = [other.backup for other in plan.steps() if isinstance(other, Restore) and other.target == step.target]
     taken = [
         backup.taken_at

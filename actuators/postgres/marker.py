@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from bot.domain.inventory import Model
-from bot.domain.times import Moment, utc_minute
+from bot.domain.times import Moment, utc_minute, utc_second
 
 _LONGEST = 63
 """Bytes of a name; https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS"""
@@ -32,6 +32,7 @@ class Marker(Model):
         sha256: The digest of the backup's file; None for a folder.
         location: The file, where another one than the plan's backup was restored.
         taken_at: When that other file was taken.
+        target_time: The moment that a base backup was recovered to; `sha256` is that of its manifest then.
         comment: The comment that the live database had.
         swap: The step that swapped it in.
         replaced: The name under which the failed database is kept.
@@ -45,12 +46,15 @@ class Marker(Model):
     sha256: str | None = None
     location: str | None = None
     taken_at: Moment | None = None
+    target_time: Moment | None = None
     comment: str | None = None
     swap: str | None = None
     replaced: str | None = None
 
     def source(self) -> str:
         """Return what was restored, in words: the plan's backup, or the file that took its place."""
+        if self.target_time is not None:
+            return f"base backup {self.backup} as of {utc_second(self.target_time)}"
         if self.location is None or self.taken_at is None:
             return f"backup {self.backup}"
         return f"{self.location} of {utc_minute(self.taken_at)} (in place of backup {self.backup})"

@@ -9,7 +9,7 @@ from pydantic import Field
 from actuators.remedies import Diagnosis
 from bot.domain.inventory import Name
 from bot.domain.plan import Step
-from bot.domain.times import Duration, Moment, parse_duration
+from bot.domain.times import Duration, Moment, parse_duration, utc_second
 
 
 class Drain(Step):
@@ -90,6 +90,42 @@ class RestoreFrom(Step):
     def words(self) -> str:
         """Return the step in words, for people."""
         return self.title or f"Restore {self.location} beside database {self.target}"
+
+
+class Pitr(Step):
+    """The database as it was at a moment is there beside the live one: a base backup, and the WAL until then.
+
+    Attributes:
+        backup: The backup of the plan: the folder of a base backup, and the digest of its ``backup_manifest``.
+        target_time: The moment, before the deployment; it comes back, and nothing that was committed after it.
+        tolerance: Share of the baseline by which a row count may differ at that moment, 0..1.
+        analyze: Whether the planner's statistics are gathered.
+    """
+
+    kind: Literal["postgres.pitr"] = "postgres.pitr"
+    backup: Name
+    target_time: Moment
+    tolerance: float = Field(default=0.0, ge=0, le=1)
+    analyze: bool = True
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Recover database {self.target} as of {utc_second(self.target_time)} beside it"
+
+
+class ClearPitr(Step):
+    """No recovered server of this run is left, and none of its files.
+
+    Attributes:
+        recovers: The plan's step of kind ``postgres.pitr`` that left them.
+    """
+
+    kind: Literal["postgres.pitr_clear"] = "postgres.pitr_clear"
+    recovers: Name
+
+    def words(self) -> str:
+        """Return the step in words, for people."""
+        return self.title or f"Stop and remove the recovered server of database {self.target}"
 
 
 class Swap(Step):

@@ -17,13 +17,14 @@ from actuators.postgres.checks import (
     may_own,
     no_prepared_transactions,
 )
-from actuators.postgres.connection import Connection, connected, database_of, tasks
+from actuators.postgres.connection import Connection, connected, database_of
 from actuators.postgres.drain import end_sessions
 from actuators.postgres.loss import loss_by
 from actuators.postgres.marker import beside_name, failed_name
 from actuators.postgres.properties import carry_over, read_properties
 from actuators.postgres.remedies import help_against_connections
 from actuators.postgres.steps import Swap
+from actuators.together import tasks
 from bot.domain.actuation import Check, Context, Fault, Loss, Observation, Outcome, Presence, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import PurePath
 
 from actuators import processes
-from actuators.postgres.archive import BackupUnusableError
+from actuators.postgres.archive import LOOK_ELSEWHERE, BackupUnusableError
 from actuators.postgres.connection import CONNECT_TIMEOUT, application_name, password_of
 from actuators.redact import redact, tail
 from bot.domain.actuation import Context
@@ -22,7 +22,7 @@ _QUICK = 60.0
 _TOC_LIMIT = 64 * 1024 * 1024
 """Bytes of a table of contents; a schema of 100,000 objects needs about 10 MB."""
 
-_ENTRY = re.compile(r"^\d+; \d+ \d+ (?P<text>.*)$")
+_ENTRY = re.compile(r"^(?P<number>\d+); \d+ \d+ (?P<text>.*)$")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Contents:
         dumped_by: The version of the pg_dump that wrote it.
         total: Entries, hidden ones included.
         entries: What stands behind the numbers of each listed entry: type, schema, name and, if it has one, owner.
+        numbers: The number of each of these, by which it can be chosen.
     """
 
     format: str
@@ -44,6 +45,7 @@ class Contents:
     entries: tuple[str, ...]
     dbname: str = ""
     created: datetime | None = None
+    numbers: tuple[str, ...] = ()
 
     @property
     def dumped_by_major(self) -> int:
@@ -71,8 +73,8 @@ def read_contents(listing: str) -> Contents:
     """Read what ``pg_restore --list`` prints."""
     header = dict(re.findall(r"^;\s+([A-Za-z_ ]+): (.*)$", listing, re.MULTILINE))
     created = re.search(r"^; Archive created at (\d+-\d+-\d+ \d+:\d+:\d+)", listing, re.MULTILINE)
-    found = (_ENTRY.match(line) for line in listing.split("\n"))
-    entries = tuple(match["text"] for match in found if match)
+    found = [match for match in map(_ENTRY.match, listing.split("\n")) if match]
+    entries = tuple(match["text"] for match in found)
     return Contents(
         format=header.get("Format", "CUSTOM").strip(),
         dumped_by=header.get("Dumped by pg_dump version", "").strip(),
@@ -80,6 +82,7 @@ def read_contents(listing: str) -> Contents:
         entries=entries,
         dbname=header.get("dbname", "").strip(),
         created=_wall_clock(created[1]) if created else None,
+        numbers=tuple(match["number"] for match in found),
     )
 
 
@@ -160,6 +163,35 @@ class Tools:
         if finished.ok:
             return read_contents(finished.out)
         raise _damaged(path, self._said(finished))
+
+    async def statements(
+        self, path: str, contents: Contents, kinds: tuple[str, ...], *, on_line: processes.Line
+    ) -> None:
+        """Hand on the SQL of a dump's entries of some types, line by line; no data, and no functions' bodies.
+
+        Args:
+            path: The dump.
+            contents: Its table of contents.
+            kinds: How the wanted entries begin, e.g. ``ACL``.
+            on_line: Takes each line.
+
+        Raises:
+            BackupUnusableError: If the dump is damaged.
+            ActuatorError: If it cannot be read now.
+        """
+        pairs = zip(contents.numbers, contents.entries, strict=True)
+        wanted = "".join(f"{number};\n" for number, text in pairs if text.startswith(kinds))
+        if not wanted:
+            return
+        finished = await processes.run(
+            [self._path("pg_restore"), "--file=-", "--use-list=/dev/stdin", path],
+            env=self._env,
+            stdin=wanted.encode(),
+            timeout=_QUICK,
+            on_stdout_line=on_line,
+        )
+        if not finished.ok:
+            raise _damaged(path, self._said(finished))
 
     async def read_through(self, path: str) -> None:
         """Read a dump to its end, data included, and throw the result away.
@@ -277,6 +309,6 @@ def _damaged(path: str, said: str) -> ActuatorError:
     return BackupUnusableError(
         f"{path} is corrupt: pg_restore cannot read it ({_first(said).rstrip('.')}).",
         untouched="Nothing was touched.",
-        resolution="Look for another backup of the same time; without one, escalate and fix forward.",
+        resolution=LOOK_ELSEWHERE,
         output=said,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -307,3 +309,45 @@ def test_documented_grants_are_the_tested_ones() -> None:
     block = text.split("```sql\n")[1].split("```")[0]
     statements = [line.split(";")[0] for line in block.splitlines() if line and not line.startswith("--")]
     assert tuple(statements) == GRANTS
+
+
+async def test_roles_that_are_only_granted_something(payments: Any) -> None:
+    """A role that a dump grants rights to and the server lacks ends a restore as well, so the check names it."""
+    payments.server.execute("ALTER ROLE payments_app RENAME TO gone_app")
+    try:
+        said = fails(await REGISTRY.actuator(RESTORE).check(RESTORE, payments.context(RESTORE)))
+    finally:
+        # The rename takes the password away where it is kept as MD5; scram ones stay.
+        payments.server.execute("ALTER ROLE gone_app RENAME TO payments_app")
+    assert "The backup grants rights to roles that the server lacks: payments_app" in said
+    assert "CREATE ROLE payments_app;" in said
+
+
+async def test_tablespaces_that_only_the_dump_names(payments: Any) -> None:
+    """A dump's own tablespaces must be there, and the role may create in them."""
+    server, place = payments.server, payments.server.folder / "place"
+    place.mkdir()
+    shutil.chown(place, (server.folder / "data").owner(), (server.folder / "data").group())
+    server.execute(f"CREATE TABLESPACE \"the fast\" LOCATION '{place}'")
+    try:
+        server.execute('CREATE TABLE placed (n int) TABLESPACE "the fast"', dbname="payments")
+        dump = [str(server.bin_dir / "pg_dump"), "-Fc", "-f", str(payments.folder / "placed.dump")]
+        await asyncio.to_thread(subprocess.run, [*dump, server.conninfo("payments")], check=True, timeout=30)
+        payments.dump = payments.folder / "placed.dump"
+        context = payments.context(RESTORE)
+        said = fails(await REGISTRY.actuator(RESTORE).check(RESTORE, context))
+        assert 'GRANT CREATE ON TABLESPACE "the fast" TO rollback_bot;' in said
+        server.execute("DROP TABLE placed", dbname="payments")
+    finally:
+        server.execute('DROP TABLESPACE "the fast"')
+    said = fails(await REGISTRY.actuator(RESTORE).check(RESTORE, context))
+    assert "The backup names tablespaces that the server lacks: the fast" in said
+
+
+async def test_extensions_of_another_version(payments: Any) -> None:
+    """A dump holds no versions of extensions, so the check warns if the copy would get another one."""
+    payments.server.execute("DROP EXTENSION hstore", "CREATE EXTENSION hstore VERSION '1.4'", dbname="payments")
+    checks = await REGISTRY.actuator(RESTORE).check(RESTORE, payments.context(RESTORE))
+    (warning,) = [check for check in checks if "other versions of extensions" in check.words]
+    assert warning.verdict is Verdict.WARN
+    assert "instead of 1.4" in warning.words

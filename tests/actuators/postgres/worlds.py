@@ -7,16 +7,20 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from actuators import postgres
 from actuators.postgres import dumps
+from actuators.postgres.recovery_host import recovery_host
 from actuators.postgres.steps import (
+    ClearPitr,
     Drain,
     ListBackups,
     ListConnections,
+    Pitr,
     Restore,
     RestoreFrom,
     SafetyBackup,
@@ -26,6 +30,7 @@ from actuators.postgres.steps import (
 )
 from bot.domain.actuation import Context, Registry
 from bot.domain.plan import Step
+from tests.actuators.postgres.archiving import Archived, archived_server, owned
 from tests.support.contract import Case, Cases, Ground
 from tests.support.pgserver import free_port
 
@@ -115,9 +120,36 @@ async def pinned(payments: Any, step: RestoreFrom) -> RestoreFrom:
     return step.model_copy(update={"location": str(found.path), "size": found.size, "taken_at": found.taken_at})
 
 
+@asynccontextmanager
+async def archived(ground: Ground, *, kind: type[Step]) -> Cases:
+    """A server with a base backup and archived WAL, and what an interrupted recovery has left of itself."""
+    ground.monkeypatch.setenv("PAYMENTS_DB_PASSWORD", "bot-secret")
+    shared = ground.shared("postgres.archived", archived_server)
+    estate = Archived(shared.server, before=shared.before, began=shared.began)
+    step: Step = Pitr(id="recover", target=DATABASE, backup="base", target_time=estate.before)
+    if kind is ClearPitr:
+        step = ClearPitr(id="clear", target=DATABASE, recovers="recover")
+    near = estate.context(step)
+    estate.begin_anew()
+    if kind is ClearPitr:
+        async with recovery_host(step, near.inventory.databases[DATABASE], near) as host:
+            owned(Path(host.run_folder)).joinpath("mark").write_text(f"{near.rollback_id} recover")
+    estate.target, estate.overrides = {"port": free_port()}, {"user": "nobody-has-this-name"}
+    yield Case(
+        step,
+        near,
+        estate.context(step),
+        state=lambda: (estate.databases(), estate.counts("payments"), estate.left()),
+        faults=FAULTS,
+    )
+    estate.begin_anew()
+
+
 FROM = RestoreFrom(
     id="from", target=DATABASE, restores="restore", location="/x", taken_at="2024-01-15 14:00", size=1
 )
 WORLDS: dict[str, Callable[[Ground], AbstractAsyncContextManager[Case]]] = {
-    step.kind: partial(database, step=step) for step in (*STEPS, FROM)
+    **{step.kind: partial(database, step=step) for step in (*STEPS, FROM)},
+    "postgres.pitr": partial(archived, kind=Pitr),
+    "postgres.pitr_clear": partial(archived, kind=ClearPitr),
 }
