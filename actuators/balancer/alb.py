@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
-from actuators.balancer import alb_access, targets
+from actuators.aws import access
+from actuators.balancer import targets
 from actuators.balancer.alb_listener import Listener, forwarding, opened
 from actuators.balancer.alb_steps import AlbHealth, AlbWeights, short
 from actuators.balancer.alb_values import Forward, Health
@@ -30,7 +31,7 @@ class AlbWeightsActuator:
                 forward = await listener.forward()
                 await listener.fit(weights)
                 health = await listener.health(weights)
-                allowed = await alb_access.may(listener.aws, *listener.operation)
+                allowed = await access.may(listener.aws, *listener.operation)
         except ActuatorError as error:
             return (targets.failed(subject, error),)
         now = Check(subject, Verdict.OK, f"now: {listener.words(forward.weights)}")
@@ -48,7 +49,7 @@ class AlbWeightsActuator:
         facts = {"weights": listener.named(forward.weights)}
         if not forward.same_traffic(weights):
             return Observation(Presence.ABSENT, words, facts)
-        if step.stickiness == "off" and forward.sticky is not None:
+        if _sticks(step, forward):
             return Observation(Presence.ABSENT, f"{words}, and clients stay with their group", facts)
         return Observation(Presence.PRESENT, words, facts)
 
@@ -162,16 +163,22 @@ async def _read_back(step: AlbWeights, listener: Listener, weights: Mapping[str,
     until = clock.monotonic() + _READ_BACK_SECONDS
     while True:
         forward = await listener.forward()
-        if forward.same_traffic(weights):
+        if forward.same_traffic(weights) and not _sticks(step, forward):
             return forward
         if clock.monotonic() >= until:
+            sticks = ", and clients stay with their group" if _sticks(step, forward) else ""
             raise ActuatorError(
-                f"AWS took the weights of {step.target} and still tells {listener.words(forward.weights)}.",
+                f"AWS took the weights of {step.target} and still tells {listener.words(forward.weights)}{sticks}.",
                 untouched="Nothing else was changed.",
                 resolution="Look whether something else (a deployment controller) sets them too; then retry.",
                 transient=True,
             )
         await clock.sleep(_LOOK)
+
+
+def _sticks(step: AlbWeights, forward: Forward) -> bool:
+    """Whether clients stay with their group although the step ends that."""
+    return step.stickiness == "off" and forward.sticky is not None
 
 
 def _health_words(health: Mapping[str, Health]) -> str:

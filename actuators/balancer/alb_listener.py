@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from actuators.balancer import aws as aws_api
+from actuators.aws import api as aws_api
 from actuators.balancer import targets
 from actuators.balancer.alb_steps import AlbStep, AlbWeights, shares, short
 from actuators.balancer.alb_values import Action, Forward, Health, read_forward, read_health, shifted
@@ -19,6 +19,7 @@ from bot.domain.errors import ActuatorError
 from bot.domain.inventory import LoadBalancer
 
 _PROTOCOLS = {"HTTP", "HTTPS"}
+_ELB = aws_api.Service("elbv2", "elasticloadbalancing", "docs/actuators/alb.md")
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ async def opened(step: AlbStep, context: Context) -> AsyncIterator[Listener]:
     arn = parse_arn(balancer.listener_arn or "", "listener")
     rule = _rule(step, balancer)
     async with aws_api.connected(
-        region=arn.region, profile=balancer.profile, endpoint_url=balancer.endpoint_url
+        _ELB, region=arn.region, profile=balancer.profile, endpoint_url=balancer.endpoint_url
     ) as aws:
         yield Listener(aws, step.target, arn, rule, balancer.target_groups or {})
 

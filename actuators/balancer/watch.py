@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, ValidationError
 
-from actuators.metrics import MetricsSource
+from actuators.metrics import MetricsSource, metrics_target
 from actuators.metrics.baseline import Settling
 from actuators.probes import LeavesNothing
 from bot.domain.actuation import Check, Context, Fault, Outcome, Progress, Remedy, Verdict
 from bot.domain.criteria import Reading, percent
 from bot.domain.errors import ActuatorError
-from bot.domain.inventory import MetricsPage, MetricsTarget, Name, PrometheusQueries
+from bot.domain.inventory import MetricsPage, MetricsTarget, Name
 from bot.domain.plan import Plan, Step
 from bot.domain.times import Duration, format_duration, in_words, parse_duration
 
@@ -85,7 +85,7 @@ class WatchActuator(LeavesNothing):
         """Look whether the switch is one that comes before, and the metrics can be read."""
         subject = f"Error rate of {step.target}"
         try:
-            target = _metrics(step, context)
+            target = metrics_target(step, context)
             _must_come_before(step, context.plan)
         except ActuatorError as error:
             return (Check(subject, Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution),)
@@ -97,7 +97,7 @@ class WatchActuator(LeavesNothing):
 
     async def apply(self, step: BalancerWatch, context: Context) -> Outcome:
         """Watch until the rate has settled at the baseline, or the time is up."""
-        target, clock = _metrics(step, context), context.clock
+        target, clock = metrics_target(step, context), context.clock
         baseline = context.plan.baseline.error_rate
         settle, every = step.settle.total_seconds(), step.every.total_seconds()
         settling = Settling(settle=settle, windowed=isinstance(target, MetricsPage))
@@ -146,7 +146,7 @@ class WatchActuator(LeavesNothing):
 
 def _back(switch: Step, context: Context) -> Remedy | None:
     """Return the way back to what stood before the switch, None if that was not recorded."""
-    before = recorded(switch, context).get(BEFORE)
+    before = context.facts.get(switch.id, {}).get(BEFORE)
     if not isinstance(before, Mapping):
         return None
     document = {**switch.model_dump(mode="json"), "id": "back", "needs": [], "title": "", **before}
@@ -158,24 +158,6 @@ def _back(switch: Step, context: Context) -> Remedy | None:
         f"{step.words()}, as it stood before {switch.id}. The side that the rollback leaves gets its traffic back."
     )
     return Remedy("switch-back", "Switch back", words, step)
-
-
-def recorded(step: Step, context: Context) -> Mapping[str, Any]:
-    """Return what an earlier step of the same run measured; nothing, where that is not told."""
-    # An engine that hands no facts on leaves the way back to people.
-    facts: Mapping[str, Mapping[str, Any]] = context.facts
-    return facts.get(step.id, {})
-
-
-def _metrics(step: Step, context: Context) -> MetricsTarget:
-    target = context.inventory.find(step.target)
-    if isinstance(target, MetricsPage | PrometheusQueries):
-        return target
-    raise ActuatorError(
-        f"Step {step.id}: {step.target} is {'no metrics target' if target else 'not in the inventory'}.",
-        untouched="Nothing was asked.",
-        resolution="Name a target of the inventory's section `metrics` in the plan.",
-    )
 
 
 def _must_come_before(step: BalancerWatch, plan: Plan) -> None:

@@ -341,6 +341,11 @@ async def test_a_change_that_does_not_show_is_no_success(site: Site) -> None:
     context = make_context(make_plan(GREEN), {"load_balancers": {"lb": site.target()}}, clock=FakeClock())
     with pytest.raises(ActuatorError, match="took the weights of lb and still tells blue 100, green 0"):
         await ACTUATOR.apply(GREEN, context)
+    sticky = {"TargetGroupStickinessConfig": {"Enabled": True, "DurationSeconds": 600}}
+    site.act_as([aws.forward_to({site.groups["green"]: 1}, **sticky)])
+    unstick = GREEN.model_copy(update={"stickiness": "off"})
+    with pytest.raises(ActuatorError, match="still tells green 1, and clients stay with their group"):
+        await ACTUATOR.apply(unstick, context)
 
 
 async def test_a_change_under_way_is_awaited_when_cancelled(site: Site) -> None:

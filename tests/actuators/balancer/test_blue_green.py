@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,16 +20,28 @@ from actuators.balancer import BalancerWatch, HaproxyWeights
 from actuators.http import Health
 from actuators.metrics import MetricsSource
 from bot.domain.actuation import Context, Fault, KnowsRemedies, Outcome, Presence, Registry
-from bot.domain.errors import ActuatorError
+from bot.domain.errors import ActuatorError, RefusedError
+from bot.domain.events import StepStarted
 from bot.domain.inventory import Inventory
-from bot.domain.plan import Baseline, Step
+from bot.domain.lifecycle import State
+from bot.domain.plan import Baseline, Plan, Step, plan_model
+from bot.engine.books import Books
+from bot.engine.executor import Executor, World
+from bot.engine.service import Actor
 from bot.main.clock import SystemClock
 from bot.main.compose import build_registry
 from storage import plans
+from storage.database import Database
+from storage.history import SqlHistory
+from storage.migrations import upgrade
+from storage.runs import SqlRuns
 from tests.actuators.balancer.test_watch import telling
+from tests.support import plans as examples
 from tests.support.actuation import RealClock, make_context, make_plan
+from tests.support.engine import Lab, Worker
 from tests.support.haproxy import Haproxy, Side, needs_haproxy
-from tests.support.pgserver import free_port
+from tests.support.pgserver import PgServer, free_port, running_server
+from tests.support.wires import Wire
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "actuators" / "blue-green.md"
 SWITCH = HaproxyWeights(id="switch", target="lb", backend="payments", weights={"green": 100, "blue": 0})
@@ -60,12 +73,14 @@ class Stage:
 
     Attributes:
         haproxy: The balancer.
+        source: Where the metrics come from.
         registry: The actuators.
         inventory: All targets.
         counts: Requests and failed ones, as the clients saw them.
     """
 
     haproxy: Haproxy
+    source: MetricsSource
     registry: Registry
     inventory: dict[str, Any]
     counts: dict[str, int]
@@ -122,7 +137,7 @@ async def stage(haproxy: Haproxy) -> AsyncIterator[Stage]:
         dict(Inventory.model_validate(inventory).metrics), clock=RealClock(), interval=timedelta(milliseconds=50)
     )
     try:
-        yield Stage(haproxy, Registry(*http.register(), *balancer.register(source)), inventory, counts)
+        yield Stage(haproxy, source, Registry(*http.register(), *balancer.register(source)), inventory, counts)
     finally:
         await runner.cleanup()
 
@@ -171,3 +186,112 @@ async def test_the_way_back_brings_the_old_side_back(stage: Stage, pair: tuple[S
     assert await stage.haproxy.requests(5) == {"blue": 5}
     seen = await stage.registry.actuator(SWITCH).observe(SWITCH, context)
     assert seen.presence is Presence.ABSENT
+
+
+class Engine(Lab):
+    """The engine over the stage: its steps, its metrics, its targets, and the machine's clock.
+
+    Args:
+        database: The store, empty.
+        stage: What it acts on.
+    """
+
+    def __init__(self, database: Database, stage: Stage) -> None:
+        super().__init__(database)
+        self.stage = stage
+        self.time = RealClock()
+        self.model = plan_model(stage.registry.catalogue())
+        self.runs = SqlRuns(database, plan_model=self.model, clock=self.time)
+        document = self.inventory.model_dump(mode="json")
+        merged = {name: {**document.get(name, {}), **targets} for name, targets in stage.inventory.items()}
+        self.inventory = Inventory.model_validate({**document, **merged})
+
+    def worker(self, name: str = "worker-1", **_how: Any) -> Worker:
+        """Start a worker with the actuators of the stage."""
+        wire = Wire(self.runs)
+        world = World(
+            runs=wire,
+            plans=self.shelf,
+            inventory=self.inventory,
+            registry=self.stage.registry,
+            metrics=self.stage.source,
+            policy=self.policy,
+            books=Books(self.register),
+            board=self.board,
+            history=SqlHistory(self.database),
+            carrier=self.jobs,
+            clock=self.time,
+            settings=self.settings(name),
+        )
+        return Worker(wire, Executor(world), world)
+
+    def plan(self) -> Plan:
+        """Return a plan of the three steps, each in a phase of its own."""
+        steps = (STANDBY, SWITCH, WATCH.model_copy(update={"needs": ()}))
+        phases = [
+            {"name": step.id, "expected": "1m", "steps": [{**step.model_dump(mode="json"), "attempts": 1}]}
+            for step in steps
+        ]
+        after = {"id": "after", "kind": "http.health", "target": "green"}
+        return self.model.model_validate(
+            examples.document(phases=phases, metrics="page", verification={"expected": "1m", "steps": [after]})
+        )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PgServer]:
+    """A PostgreSQL server for the stores."""
+    with running_server() as started:
+        yield started
+
+
+@pytest.fixture
+async def engine(server: PgServer, stage: Stage) -> AsyncIterator[Engine]:
+    """The engine over the stage, with a store of its own."""
+    name = f"store_{uuid.uuid4().hex[:8]}"
+    server.execute(f"CREATE DATABASE {name}")
+    url = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/{name}"
+    await upgrade(url)
+    database = Database(url)
+    try:
+        yield Engine(database, stage)
+    finally:
+        await database.close()
+
+
+@needs_haproxy
+async def test_standby_that_falls_ill_after_the_approval_halts_the_rollback(
+    engine: Engine, pair: tuple[Side, Side]
+) -> None:
+    """The checks were good; now the standby is ill: the rollback is held before the switch is begun."""
+    run = await engine.approved(engine.plan())
+    pair[1].healthy = False
+    run = await engine.after(run)
+    assert run.state is State.HELD
+    begun = {event.step for event in run.history if isinstance(event, StepStarted)}
+    assert begun == {"standby"}
+    assert await engine.stage.haproxy.weight("blue") == 100
+
+
+@needs_haproxy
+async def test_switch_that_does_not_help_is_held_and_can_be_switched_back(
+    engine: Engine, pair: tuple[Side, Side]
+) -> None:
+    """Errors that do not go hold the rollback; the way back is offered, and a person's word carries it out."""
+    pair[1].failing = True
+    async with engine.stage.clients():
+        run = await engine.after(await engine.approved(engine.plan()))
+        assert run.state is State.HELD
+        assert await engine.stage.haproxy.weight("green") == 100
+        assert [offered.id for offered in run.remedies("watch")] == ["show-stat", "switch-back"]
+        with pytest.raises(RefusedError):
+            await engine.service().remedy(
+                run.id, Actor(examples.ON_CALL), step="watch", remedy="switch-back", reason="green fails too"
+            )
+        chosen = await engine.service().remedy(
+            run.id, Actor(examples.MANAGER), step="watch", remedy="switch-back", reason="green fails too"
+        )
+        run = await engine.after(chosen)
+    assert run.state is State.HELD
+    pair[0].failing = False
+    assert await engine.stage.haproxy.requests(5) == {"blue": 5}

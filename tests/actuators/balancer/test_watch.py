@@ -10,6 +10,7 @@ import pytest
 
 from actuators import balancer
 from actuators.balancer import BalancerWatch, HaproxyIsolate, HaproxyWeights
+from actuators.mesh import Destination, MeshWeights
 from actuators.metrics import MetricsSource
 from bot.domain.actuation import Context, Fault, KnowsRemedies, Outcome, Presence, Registry, Remedy, Verdict
 from bot.domain.errors import ActuatorError
@@ -180,3 +181,21 @@ async def test_a_switch_of_another_kind_has_its_way_back(page: Page) -> None:
     assert list(found) == ["switch-back"]
     assert isinstance(found["switch-back"].step, HaproxyIsolate)
     assert found["switch-back"].step.servers == ("green",)
+
+
+async def test_a_switch_of_the_mesh_has_its_way_back(page: Page) -> None:
+    """The split that a VirtualService had before is offered as it was recorded."""
+    green = (Destination(host="web-green", weight=100), Destination(host="web-blue", weight=0))
+    switch = MeshWeights(id="switch", target="shop", virtual_service="web", destinations=green)
+    recorded = [
+        {"host": "web-green", "subset": None, "port": 80, "weight": 0},
+        {"host": "web-blue", "subset": None, "port": 80, "weight": 100},
+    ]
+    plan = make_plan(switch, WATCH, baseline=BASELINE)
+    found = await remedies(
+        page, telling(world(page, plan=plan), {"switch": {"before": {"destinations": recorded}}})
+    )
+    back = found["switch-back"]
+    assert isinstance(back.step, MeshWeights)
+    assert [part.model_dump() for part in back.step.destinations] == recorded
+    assert "Split the traffic of web: web-green 0%, web-blue 100%, as it stood before switch." in back.words

@@ -6,9 +6,10 @@ import asyncio
 import functools
 import importlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from actuators.redact import redact
@@ -27,6 +28,23 @@ _UNKNOWN_CALLER = {
 }  # fmt: skip
 _BUSY = {"RequestLimitExceeded", "Throttling", "ThrottlingException"}
 _SERVER_FAULT = 500
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of AWS that steps act on.
+
+    Attributes:
+        name: As boto3 calls it.
+        prefix: What its actions begin with in a policy.
+        docs: The page with the smallest policy.
+        advice: What to do next, by the code of an error, where that is not to compare names.
+    """
+
+    name: str
+    prefix: str
+    docs: str
+    advice: Mapping[str, str] = field(default_factory=dict)
 
 
 class AwsError(ActuatorError):
@@ -54,19 +72,21 @@ class AwsError(ActuatorError):
     @property
     def missing(self) -> bool:
         """Whether what was named does not exist."""
-        return self.code.removesuffix("Exception").endswith(("NotFound", "NoSuchEntity"))
+        return self.code.removesuffix("Exception").removesuffix("Fault").endswith(("NotFound", "NoSuchEntity"))
 
 
 class Aws:
     """The AWS API as one set of credentials in one region sees it.
 
     Args:
+        service: The service that is acted on.
         region: The region.
         profile: A profile of the AWS configuration; None: the default chain of boto3.
-        endpoint_url: Another address of Elastic Load Balancing; the other services keep theirs.
+        endpoint_url: Another address of that service; the other services keep theirs.
     """
 
-    def __init__(self, *, region: str, profile: str | None, endpoint_url: str | None) -> None:
+    def __init__(self, service: Service, *, region: str, profile: str | None, endpoint_url: str | None) -> None:
+        self.service = service
         self._region = region
         self._profile = profile
         self._endpoint = endpoint_url
@@ -129,15 +149,18 @@ class Aws:
     def _call(self, service: str, operation: str, parameters: dict[str, Any], tries: int) -> dict[str, Any]:
         # boto3 costs a third of a second and 20 MB, which only those pay who use it.
         exceptions = importlib.import_module("botocore.exceptions")
+        unreadable = importlib.import_module("botocore.parsers").ResponseParserError
         try:
             answer: dict[str, Any] = getattr(self._client(service, tries), operation)(**parameters)
         except exceptions.ClientError as error:
-            raise _refusal(operation, error.response) from None
+            raise _refusal(self.service, operation, error.response) from None
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound,
                 exceptions.CredentialRetrievalError, exceptions.TokenRetrievalError) as error:  # fmt: skip
             raise _nobody(redact(str(error))) from None
         except exceptions.ParamValidationError as error:
             raise _invalid(operation, redact(str(error))) from None
+        except unreadable:
+            raise _no_answer(operation, "it was no answer of AWS, perhaps a proxy's page") from None
         except (exceptions.BotoCoreError, OSError) as error:
             raise _no_answer(operation, redact(str(error))) from None
         return answer
@@ -153,7 +176,7 @@ class Aws:
                     retries={"mode": "standard", "total_max_attempts": tries},
                 )
                 self._clients[service, tries] = self._session.client(
-                    service, endpoint_url=self._endpoint if service == "elbv2" else None, config=config
+                    service, endpoint_url=self._endpoint if service == self.service.name else None, config=config
                 )
             return self._clients[service, tries]
 
@@ -176,9 +199,11 @@ def _descriptions() -> Any:
 
 
 @asynccontextmanager
-async def connected(*, region: str, profile: str | None, endpoint_url: str | None) -> AsyncIterator[Aws]:
+async def connected(
+    service: Service, *, region: str, profile: str | None, endpoint_url: str | None
+) -> AsyncIterator[Aws]:
     """Give the AWS API for the time of one step."""
-    aws = Aws(region=region, profile=profile, endpoint_url=endpoint_url)
+    aws = Aws(service, region=region, profile=profile, endpoint_url=endpoint_url)
     try:
         yield aws
     finally:
@@ -186,23 +211,23 @@ async def connected(*, region: str, profile: str | None, endpoint_url: str | Non
 
 
 def _words(operation: str) -> str:
-    return "".join(part.title() for part in operation.split("_"))
+    return "".join("DB" if part == "db" else part.title() for part in operation.split("_"))
 
 
-def _refusal(operation: str, response: dict[str, Any]) -> AwsError:
+def _refusal(service: Service, operation: str, response: dict[str, Any]) -> AwsError:
     error = response.get("Error", {})
     code, said = str(error.get("Code", "")), redact(str(error.get("Message", "")))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status >= _SERVER_FAULT:
         return _no_answer(operation, f"{said or code} (HTTP {status})")
     if code in _DENIED:
-        resolution = "Give the bot's role the policy in docs/actuators/alb.md."
+        resolution = f"Give the bot's role the policy in {service.docs}."
     elif code in _UNKNOWN_CALLER:
         resolution = "Renew the credentials: environment, profile, or the role of the worker's machine."
     elif code in _BUSY:
         resolution = "Retry in a moment; AWS limits how often it may be asked."
     else:
-        resolution = "Compare the names in plan and inventory with AWS."
+        resolution = service.advice.get(code, "Compare the names in plan and inventory with AWS.")
     return AwsError(
         f"AWS refused {_words(operation)}: {said or code} ({code}).",
         code=code,

@@ -1,0 +1,1 @@
+"""What the steps on AWS share: the way to its API, and whether the bot may change something."""
