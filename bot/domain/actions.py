@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bot.domain import forecast
 from bot.domain.actuation import Progress
 from bot.domain.forecast import Draft, Paces
 from bot.domain.run import Run
@@ -35,6 +36,10 @@ class View:
     def reaches(self, run: Run, target: str) -> bool:
         """Return whether the worker can reach a target."""
         return self.zone is None or run.zone_of(target) == self.zone
+
+    def look_again(self, run: Run) -> datetime | None:
+        """Return when the window's clock must be looked at, at the latest."""
+        return forecast.next_look(run, now=self.now, paces=self.paces, progress=self.progress)
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,13 @@ class RunSteps:
     start: tuple[str, ...]
     observe_first: tuple[str, ...]
     only_look: bool = False
+
+
+@dataclass(frozen=True)
+class AskPerson:
+    """The turn of a step has come that a person does: ask for it."""
+
+    step: str
 
 
 @dataclass(frozen=True)
@@ -189,6 +201,7 @@ Action = (
     | Wait
     | BeginExecution
     | RunSteps
+    | AskPerson
     | Await
     | Hold
     | Resume

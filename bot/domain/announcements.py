@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bot.domain import events, records, steering
+from bot.domain import audience, events, records, steering
 from bot.domain.actuation import Verdict
-from bot.domain.authority import Ask, Policy, Role, approving_roles
+from bot.domain.audience import ask_of
+from bot.domain.authority import Policy
 from bot.domain.criteria import milliseconds, percent
 from bot.domain.events import AnyEvent
 from bot.domain.messages import (
@@ -63,7 +64,7 @@ def _of_event(  # noqa: C901, PLR0912 - one case an event
             yield Announcement(key, Place.THREAD, _checks(event))
             yield from _details(key, event)
         case events.AuthorityAsked():
-            yield from _direct(key, _to_ask(run, policy, event), _please_decide(run, event))
+            yield from _direct(key, audience.to_ask(run, policy, event), _please_decide(run, event))
         case events.Authorised():
             lines = records.authorisation_lines(event)
             yield Announcement(key, Place.THREAD, Standard("AUTHORISATION RECORDED", lines, "good"))
@@ -77,10 +78,13 @@ def _of_event(  # noqa: C901, PLR0912 - one case an event
             yield from _of_stop(run, key, event, number)
         case events.WorkerMissing():
             yield Announcement(key, Place.THREAD, Note(f"Stands still: {event.why}.", tone="bad"))
-            yield from _direct(key, _responsible(run), _stopped(run, "ROLLBACK STANDS STILL", event.why))
+            yield from _direct(key, audience.responsible(run), _stopped(run, "ROLLBACK STANDS STILL", event.why))
+        case events.ManualAsked():
+            yield Announcement(key, Place.THREAD, Question(Asks.MANUAL, number, event.step))
+            yield from _direct(key, audience.to_do(run, policy, event), steering.please_do(run, event))
         case events.ConfirmationAsked():
             yield Announcement(key, Place.THREAD, Question(Asks.LOSS, number))
-            yield from _direct(key, _to_confirm(run, policy), steering.please_confirm(run, event))
+            yield from _direct(key, audience.to_confirm(run, policy), steering.please_confirm(run, event))
         case events.Extended():
             yield from _to_everybody(run, key, steering.extension(run, event))
             if event.exceeded:
@@ -104,14 +108,14 @@ def _of_stop(run: Run, key: str, event: events.Held | events.Aborted, number: in
         yield from (Announcement(f"{key}-{step}", Place.THREAD, HeldQuestion(step)) for step in event.steps)
         if not event.steps:
             yield Announcement(key, Place.THREAD, Question(Asks.PAUSE, number))
-        yield from _direct(key, _responsible(run), _stopped(run, "ROLLBACK HELD", event.why))
+        yield from _direct(key, audience.responsible(run), _stopped(run, "ROLLBACK HELD", event.why))
         return
     yield Announcement(key, Place.THREAD, Note(f"{_ENDINGS[event.kind]} {event.why}", tone="bad"))
     found = steering.targets(run)
     if found:
         yield Announcement(f"{key}-targets", Place.THREAD, found)
     yield from _deployments(run, key)
-    yield from _direct(key, _responsible(run), _stopped(run, "ROLLBACK ABORTED", event.why, found))
+    yield from _direct(key, audience.responsible(run), _stopped(run, "ROLLBACK ABORTED", event.why, found))
 
 
 def _deployments(run: Run, key: str) -> Iterator[Announcement]:
@@ -138,7 +142,7 @@ def _books(run: Run, key: str, event: events.Closed) -> Iterator[Announcement]:
 
 def _to_everybody(run: Run, key: str, content: Standard) -> Iterator[Announcement]:
     yield Announcement(key, Place.CHANNEL, content)
-    yield from _direct(key, _escalation(run), content)
+    yield from _direct(key, audience.escalation(run), content)
 
 
 def _direct(key: str, users: list[str], content: Standard) -> Iterator[Announcement]:
@@ -149,7 +153,8 @@ def _note(run: Run, event: AnyEvent) -> Note | None:
     match event:
         case events.StepSucceeded():
             how = " (found so when looking)" if event.found else ""
-            return Note(f"{run.words_of(event.step)}: {event.words}{how}", event.output, "good")
+            shown = f" — evidence: {event.evidence}" if event.evidence else ""
+            return Note(f"{run.words_of(event.step)}: {event.words}{how}{shown}", event.output, "good")
         case events.StepFailed():
             parts = (event.brief, event.untouched, f"Seen afterwards: {event.seen}." if event.seen else "")
             words = " ".join(part for part in (*parts, event.resolution) if part)
@@ -201,41 +206,6 @@ def _please_decide(run: Run, event: events.AuthorityAsked) -> Standard:
         ),
         "warn",
     )
-
-
-def ask_of(run: Run) -> Ask:
-    """Return what authority the run needs."""
-    checked: events.Checked | None = run.last(events.Checked)
-    reserved = [{Role(role) for role in target.touch} for _, target in run.inventory.items() if target.touch]
-    return Ask(
-        service=run.plan.service,
-        requester=run.requester,
-        touch=tuple(sorted(set.intersection(*reserved))) if reserved else None,
-        **({"reading": checked.reading} if checked else {}),
-    )
-
-
-def _to_ask(run: Run, policy: Policy, event: events.AuthorityAsked) -> list[str]:
-    roles, _ = approving_roles(policy, ask_of(run), now=event.at)
-    holders = policy.holders(roles, service=run.plan.service)
-    return [person.id for person in holders if person.id != run.requester]
-
-
-def _to_confirm(run: Run, policy: Policy) -> list[str]:
-    """Return who may confirm a loss: the operators, but whoever authorised the rollback."""
-    authorised: events.Authorised | None = run.last(events.Authorised)
-    holders = policy.holders(policy.operators, service=run.plan.service)
-    return [person.id for person in holders if authorised is None or person.id != authorised.who]
-
-
-def _escalation(run: Run) -> list[str]:
-    return list(dict.fromkeys(contact.user for contact in run.plan.communication.escalation))
-
-
-def _responsible(run: Run) -> list[str]:
-    """Return the lead and the escalation path: who must hear that a rollback does not go on by itself."""
-    lead = [run.lead] if run.lead[:1] in ("U", "W") else []
-    return list(dict.fromkeys((*lead, *_escalation(run))))
 
 
 def _stopped(run: Run, title: str, why: str, found: Standard | None = None) -> Standard:

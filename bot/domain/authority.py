@@ -248,6 +248,23 @@ def may_steer(policy: Policy, ask: Ask, user_id: str) -> Ruling:
     return Ruling(Answer.GRANTED, held.words(), held)
 
 
+def may_do(policy: Policy, ask: Ask, user_id: str, *, roles: Sequence[Role]) -> Ruling:
+    """Decide whether a person may say how a step ended that a person does.
+
+    Anyone who may steer, if the step names no roles; else whoever holds one of them. Nothing widens a reservation.
+    """
+    if not roles:
+        return may_steer(policy, ask, user_id)
+    person = policy.person(user_id)
+    needed = " or ".join(role.words() for role in _admitted(roles, ask)) or "nobody"
+    if person is None:
+        return Ruling(Answer.REFUSED, f"You hold no role here. Needed for this step: {needed}.")
+    held = next((role for role in _admitted(roles, ask) if _holds(person, role, service=ask.service)), None)
+    if held is None:
+        return Ruling(Answer.REFUSED, f"{person.name} may not confirm this step. Needed: {needed}.")
+    return Ruling(Answer.GRANTED, held.words(), held)
+
+
 def may_confirm(policy: Policy, ask: Ask, user_id: str, *, authoriser: str) -> Ruling:
     """Decide whether a person may confirm that data are lost: anyone who may steer, but whoever authorised."""
     ruling = may_steer(policy, ask, user_id)

@@ -170,8 +170,24 @@ class StepStarted(Event):
     attempt: int
 
 
+class ManualAsked(Event):
+    """The turn of a step has come that a person does: from now on it waits for that person's word."""
+
+    kind: Literal["manual_asked"] = "manual_asked"
+    step: str
+    attempt: int
+
+
 class StepSucceeded(Event):
-    """The effect is there; `found` if it was found by looking instead of being brought about by this attempt."""
+    """The effect is there; `found` if it was found by looking instead of being brought about by this attempt.
+
+    Of a step that a person does, `who` is that person, and `why` what was done.
+
+    Attributes:
+        name: The person who did it; empty: a worker.
+        role: Under which role the person may say so.
+        evidence: The text or link that the person gave to show it.
+    """
 
     kind: Literal["step_succeeded"] = "step_succeeded"
     step: str
@@ -180,10 +196,18 @@ class StepSucceeded(Event):
     facts: dict[str, Any] = Field(default_factory=dict)
     output: str = ""
     found: bool = False
+    name: str = Field(default="", exclude_if=_unused)
+    role: str = Field(default="", exclude_if=_unused)
+    evidence: str = Field(default="", exclude_if=_unused)
 
 
 class StepFailed(Event):
-    """The attempt ended badly; what the target looked like afterwards is in `presence`."""
+    """The attempt ended badly; what the target looked like afterwards is in `presence`.
+
+    Attributes:
+        name: The person who said that the step cannot be done; empty: a worker tried it.
+        role: Under which role the person may say so.
+    """
 
     kind: Literal["step_failed"] = "step_failed"
     step: str
@@ -195,6 +219,8 @@ class StepFailed(Event):
     transient: bool = False
     presence: Presence = Presence.UNKNOWN
     seen: str = ""
+    name: str = Field(default="", exclude_if=_unused)
+    role: str = Field(default="", exclude_if=_unused)
 
 
 class Held(Event):
@@ -456,6 +482,7 @@ AnyEvent = Annotated[
     | Expired
     | ExecutionBegan
     | StepStarted
+    | ManualAsked
     | StepSucceeded
     | StepFailed
     | Held

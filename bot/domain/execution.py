@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bot.domain import events, forecast
+from bot.domain import events, forecast, helping, manual
 from bot.domain.actions import (
     Abort,
     Action,
+    AskPerson,
     Await,
     BeginExecution,
     BeginVerification,
@@ -21,10 +22,8 @@ from bot.domain.actions import (
     FileCause,
     HandOver,
     Hold,
-    OfferRemedies,
     Resume,
     RunSteps,
-    Settle,
     Survey,
     View,
     Wait,
@@ -120,86 +119,25 @@ def _give_up(run: Run, view: View, word: events.AbortAsked | events.Decided) -> 
 
 def _look(run: Run, view: View, doubtful: list[str]) -> Action:
     """Bring what had begun to a known end without beginning it again."""
-    mine = tuple(key for key in doubtful if view.reaches(run, target_of(run, key)))
+    mine = tuple(key for key in doubtful if view.reaches(run, helping.target_of(run, key)))
     if mine:
         return RunSteps(start=(), observe_first=mine, only_look=True)
-    return HandOver(run.zone_of(target_of(run, doubtful[0])))
-
-
-def target_of(run: Run, step_id: str) -> str:
-    """Return the target of a step of the plan or of a remedy."""
-    helping = run.remedy(step_id)
-    return str(helping[1].step["target"]) if helping else run.plan.step(step_id).target
+    return HandOver(run.zone_of(helping.target_of(run, doubtful[0])))
 
 
 def _held(run: Run, view: View) -> Action:
-    remedies = _remedies(run, view)
+    remedies = helping.next_remedy(run, view)
     if remedies:
         return remedies
+    declined = manual.declined(run)
+    if declined:
+        # Said while others were being decided about: people hear of it now, and not when those are done with.
+        return Hold(declined, _why_held(run, _Group(stuck=list(declined))))
     if any(status.state is StepState.HELD for status in run.steps.values()) or run.pause:
         if run.unfiled_cause:
             return FileCause()
-        return Wait(until=_look_again(run, view))
+        return Wait(until=view.look_again(run))
     return Resume()
-
-
-def _remedies(run: Run, view: View) -> Action | None:
-    """Return what to do about remedies: offer them, run the chosen ones, and take over what they brought about."""
-    held = [step for step in run.plan.steps() if run.status(step.id).state is StepState.HELD]
-    for step in held:
-        for offered in run.remedies(step.id):
-            if offered.settles and run.status(offered.step["id"]).state is StepState.DONE:
-                return Settle(step.id, offered.step["id"])
-    chosen = [key for key in run.steps if run.remedy(key) and key not in view.running]
-    doubtful = [key for key in chosen if run.status(key).state is StepState.STARTED]
-    start = _apart(run, view, [key for key in chosen if run.status(key).state is StepState.PENDING], doubtful)
-    mine = [key for key in (*start, *doubtful) if view.reaches(run, target_of(run, key))]
-    if mine:
-        return RunSteps(
-            start=tuple(key for key in start if key in mine),
-            observe_first=tuple(key for key in doubtful if key in mine),
-            only_look=run.pause is not None,
-        )
-    if view.running:
-        return Await(until=_look_again(run, view))
-    if start or doubtful:
-        return HandOver(run.zone_of(target_of(run, (*start, *doubtful)[0])))
-    unasked = [
-        step for step in held if run.status(step.id).failure and _unasked(run, step) and step.id in view.helpful
-    ]
-    for step in unasked:
-        return OfferRemedies(step.id) if view.reaches(run, step.target) else HandOver(run.zone_of(step.target))
-    return None
-
-
-def _apart(run: Run, view: View, pending: list[str], doubtful: list[str]) -> list[str]:
-    """Return the chosen remedies that may begin, one on a target at a time: two restores must not meet."""
-    busy = {target_of(run, key) for key in (*view.running, *doubtful)}
-    found = []
-    for key in pending:
-        if _wanted(run, key) and target_of(run, key) not in busy:
-            busy.add(target_of(run, key))
-            found.append(key)
-    return found
-
-
-def _wanted(run: Run, remedy: str) -> bool:
-    """Return whether a chosen remedy may begin.
-
-    Only while its step is held and it is among what is offered; in a pause only if it was chosen since, knowing of
-    the pause.
-    """
-    helping = run.remedy(remedy)
-    if helping is None or run.status(helping[0]).state is not StepState.HELD:
-        return False
-    if helping[1] not in run.remedies(helping[0]):
-        return False
-    since = run.after(events.HoldAsked) if run.pause else run.history
-    return any(isinstance(event, events.RemedyChosen) and event.remedy == remedy for event in since)
-
-
-def _unasked(run: Run, step: Step) -> bool:
-    return run.status(step.id).offered != run.status(step.id).attempt
 
 
 def _advance(run: Run, view: View) -> Action:
@@ -218,6 +156,8 @@ class _Group:
     """The unfinished steps of a phase, sorted by what they need."""
 
     start: list[Step] = field(default_factory=list)
+    ask: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     doubtful: list[Step] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     reason: str = ""
@@ -229,14 +169,19 @@ def _within(run: Run, steps: tuple[Step, ...], view: View) -> Action:
     if late:
         # Interrupted before the point of no return: it is looked at, and not begun again after it by itself.
         return _reached(run, view, [], late, only_look=True)
-    waiting = Await(until=_look_again(run, view))
+    until = view.look_again(run)
     if group.stuck or run.pause:
         # Nothing new begins beside a step that somebody must decide about; what runs may end.
         if group.doubtful:
             # What had begun is brought to a known end before anybody is asked, or gives up.
             return _reached(run, view, [], group.doubtful, only_look=run.pause is not None)
-        return waiting if view.running else Hold(tuple(group.stuck), _why_held(run, group))
-    return _reached(run, view, group.start, group.doubtful) if group.start or group.doubtful else waiting
+        return Await(until) if view.running else Hold(tuple(group.stuck), _why_held(run, group))
+    if group.ask:
+        return AskPerson(group.ask[0])
+    if group.start or group.doubtful:
+        return _reached(run, view, group.start, group.doubtful)
+    # For a person nobody keeps a worker: the lease goes back until the answer comes.
+    return Wait(until) if group.asked and not view.running else Await(until)
 
 
 def _sorted(run: Run, steps: tuple[Step, ...], view: View) -> _Group:
@@ -251,10 +196,14 @@ def _sorted(run: Run, steps: tuple[Step, ...], view: View) -> _Group:
             group.doubtful.append(step)
         elif status.state is StepState.HELD:
             group.stuck.append(step.id)
+        elif status.state is StepState.ASKED:
+            group.asked.append(step.id)
         elif all(run.status(needed).state in SETTLED for needed in step.needs):
             if beyond_return(run, step, now=view.now):
                 group.stuck.append(step.id)
                 group.reason = f"{step.id}: the point of no return passed: {run.plan.point_of_no_return.reason}"
+            elif isinstance(step, manual.ManualStep):
+                group.ask.append(step.id)
             else:
                 group.start.append(step)
     return group
@@ -270,7 +219,7 @@ def _reached(run: Run, view: View, start: list[Step], doubtful: list[Step], *, o
     if mine.start or mine.observe_first:
         return mine
     if view.running:
-        return Await(until=_look_again(run, view))  # with the lease would go what these steps are about to report
+        return Await(until=view.look_again(run))  # with the lease would go what these steps are about to report
     return HandOver(run.zone_of((*start, *doubtful)[0].target))
 
 
@@ -294,11 +243,6 @@ def beyond_return(run: Run, step: Step, *, now: datetime) -> bool:
         return False
     decided = [e for e in run.history if isinstance(e, events.Decided) and e.step == step.id and e.at >= limit]
     return all(decision.choice is not Choice.RETRY for decision in decided)
-
-
-def _look_again(run: Run, view: View) -> datetime | None:
-    """Return when the window's clock must be looked at, at the latest."""
-    return forecast.next_look(run, now=view.now, paces=view.paces, progress=view.progress)
 
 
 def may_retry(run: Run, step: Step) -> bool:
@@ -325,7 +269,7 @@ def _why_held(run: Run, group: _Group) -> str:
             continue
         if failure is None:
             parts.append(f"{step_id}: somebody must decide")
-        elif failure.presence is Presence.UNKNOWN and not run.plan.step(step_id).reads_only:
+        elif failure.presence is Presence.UNKNOWN and not (failure.name or run.plan.step(step_id).reads_only):
             parts.append(f"{step_id}: outcome unknown ({failure.seen or failure.brief})")
         else:
             parts.append(f"{step_id}: {failure.brief}")

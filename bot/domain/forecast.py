@@ -170,8 +170,8 @@ def _final(run: Run) -> str:
 
 
 def _first_start(run: Run, step: str) -> datetime | None:
-    starts = (event.at for event in run.history if isinstance(event, events.StepStarted) and event.step == step)
-    return next(starts, None)
+    begins = (events.StepStarted, events.ManualAsked)
+    return next((event.at for event in run.history if isinstance(event, begins) and event.step == step), None)
 
 
 def _until(ahead: str, behind: str, limit: datetime, *, now: datetime) -> str:

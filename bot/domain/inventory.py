@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bot.domain import balancers
+from bot.domain.allowed import AllowedCommand
 from bot.domain.arns import ListenerArn, RuleArn, TargetGroupArn
 from bot.domain.times import Duration, parse_duration
 
@@ -76,6 +77,31 @@ class Host(Model):
     port: int = Field(default=22, ge=1, le=65535)
 
 
+class Bastion(Model):
+    """A host that connections to other hosts lead through. Its host key is always checked.
+
+    Attributes:
+        user: The login name there.
+        key: The private key, by reference.
+        known_hosts: The file with its public key.
+    """
+
+    address: str
+    port: int = Field(default=22, ge=1, le=65535)
+    user: str
+    key: SecretRef
+    known_hosts: str
+
+
+def _as_chain(value: object) -> object:
+    """Read one bastion as a chain of one."""
+    return (value,) if isinstance(value, dict | Bastion) else value
+
+
+Bastions = Annotated[tuple[Bastion, ...], BeforeValidator(_as_chain)]
+"""The bastions on the way to hosts, the first one first; a single one may stand without a list."""
+
+
 class Ssh(Model):
     """How the hosts of a group are reached over SSH. Host keys are always checked.
 
@@ -85,7 +111,8 @@ class Ssh(Model):
         known_hosts: The file with the hosts' public keys.
         sudo: Whether commands are run by ``sudo -n``.
         sudo_if_denied: Whether a person may have a step that was denied permission run once more by ``sudo -n``.
-        connect_timeout: How long a connection may take.
+        connect_timeout: How long a connection may take, that to a bastion as well.
+        bastion: What the connections lead through: one bastion, or a chain in the order of the way.
     """
 
     user: str
@@ -94,6 +121,7 @@ class Ssh(Model):
     sudo: bool = False
     sudo_if_denied: bool = Field(default=False, exclude_if=_unused)
     connect_timeout: Duration = parse_duration("10s")
+    bastion: Bastions = Field(default=(), max_length=4, exclude_if=_unused)
 
 
 class Systemd(Model):
@@ -118,6 +146,32 @@ class ServiceCommands(Model):
     status: tuple[str, ...] = Field(min_length=1)
 
 
+class HostHealth(Model):
+    """How each host of a group is asked for its health: by HTTP from the worker, or by a command on the host.
+
+    Attributes:
+        port: Where the service listens, at the host's address.
+        path: The page.
+        scheme: ``https`` is checked against the certificates that the worker's machine trusts.
+        command: Asked on the host instead: it exits 0 when the service is healthy, and prints the same JSON.
+        expect: What the answer's JSON must hold, at least; empty: the status or the exit code alone decides.
+        version: The name of the JSON's field with the version.
+    """
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    path: str = Field(default="/health", pattern=r"^/[^\s#]*$")
+    scheme: Literal["http", "https"] = "http"
+    command: tuple[str, ...] = ()
+    expect: dict[str, object] = {"status": "healthy"}
+    version: str = "version"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> HostHealth:
+        if (self.port is None) is not bool(self.command):
+            raise ValueError("name exactly one way to ask for the health: port or command")
+        return self
+
+
 class ServerGroup(TargetBase):
     """Hosts that run one service from release folders behind a link.
 
@@ -126,9 +180,11 @@ class ServerGroup(TargetBase):
         ssh: How to reach them; without it the commands run on the bot's own machine.
         manager: How the service is started and stopped.
         releases: The folder that holds one folder a release.
-        current: The link that decides which release runs.
+        current: The link that decides which release runs; for `servers.unpack`, the folder of the service itself.
         config: The folder that configuration files are restored into.
         validate_config: A command that checks a configuration file; ``{file}`` stands for its path.
+        commands: Commands that plans may have run on the hosts, by name (`command.run`).
+        health: How each host tells its health.
     """
 
     kind: Literal["server_group"] = "server_group"
@@ -139,6 +195,47 @@ class ServerGroup(TargetBase):
     current: PurePosixPath
     config: PurePosixPath | None = None
     validate_config: tuple[str, ...] = ()
+    commands: dict[Name, AllowedCommand] = Field(default_factory=dict, exclude_if=_unused)
+    health: HostHealth | None = Field(default=None, exclude_if=_unused)
+
+
+SystemUser = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+"""The login name of a user of an operating system."""
+
+ServerPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./@+-]*$")]
+"""An absolute path that may stand in a setting of PostgreSQL as it is: no blanks, quotes or per cent signs."""
+
+
+class Pitr(Model):
+    """What a point-in-time recovery needs, on the machine that has a cluster's base backups and archived WAL.
+
+    Attributes:
+        host: That machine: the database server's own, or another one with the same PostgreSQL and C library.
+        ssh: How it is reached; without it, it is the machine of the worker.
+        user: The system's user that the recovered server runs as, by ``sudo -n -u``; without it, whoever logs in.
+            Never root.
+        base_backups: The folder with the base backups.
+        archive: The folder with the archived WAL, each segment under its own name.
+        restore_command: In place of `archive`: how PostgreSQL fetches a segment ``%f`` to ``%p``.
+        scratch: A folder of that user, with room for a copy of the cluster and a dump of the database.
+        bin_dir: Where PostgreSQL's programs are there; without it, PATH.
+    """
+
+    host: Host = Host(name="localhost")
+    ssh: Ssh | None = None
+    user: SystemUser | None = None
+    base_backups: ServerPath
+    archive: ServerPath | None = None
+    restore_command: str | None = Field(default=None, min_length=1, max_length=1000, pattern=r"^[^\n\r]*$")
+    # The recovered server's socket lies below it, and the path of a socket ends at 107 bytes.
+    scratch: Annotated[ServerPath, Field(max_length=60)]
+    bin_dir: ServerPath | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Pitr:
+        if (self.archive is None) == (self.restore_command is None):
+            raise ValueError("name exactly one source of archived WAL: archive or restore_command")
+        return self
 
 
 class Database(TargetBase):
@@ -153,6 +250,7 @@ class Database(TargetBase):
         jobs: Parallel jobs of a restore.
         migrations: The statement that yields the schema version.
         count_tables: Tables whose rows are counted against the baseline.
+        pitr: Where a point-in-time recovery finds base backups and archived WAL.
     """
 
     kind: Literal["database"] = "database"
@@ -168,6 +266,7 @@ class Database(TargetBase):
     jobs: int = Field(default=2, ge=1, le=64)
     migrations: str = "SELECT version FROM schema_migrations ORDER BY version DESC LIMIT 1"
     count_tables: tuple[str, ...] = ()
+    pitr: Pitr | None = Field(default=None, exclude_if=_unused)
 
 
 class Synthetic(Model):
@@ -421,6 +520,20 @@ class OutOfBand(Model):
     words: str = Field(min_length=1, max_length=600)
 
 
+class FrrMachine(Model):
+    """The machine that FRR runs on.
+
+    Attributes:
+        pathspace: The name that FRR's daemons run under, where there are several on the machine (their ``-N``).
+        run_as: The user that FRR's programs are run as by ``sudo -n``; without it, the login's own.
+        folder: Where a change that waits for its confirmation is kept. Nobody else may read it.
+    """
+
+    pathspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,30}$")
+    run_as: str | None = Field(default=None, pattern=r"^[a-z_][a-z0-9_-]{0,30}$")
+    folder: str = Field(default="/var/lib/rollback-bot", pattern=r"^/[A-Za-z0-9_./-]{1,200}$")
+
+
 class NetworkDevice(TargetBase):
     """A router or switch, reached over SSH. Its host key is always checked.
 
@@ -434,10 +547,11 @@ class NetworkDevice(TargetBase):
         out_of_band: The way to its console.
         ping: Hosts that must answer pings from the device before a change is confirmed.
         routes: Networks that must be in its routing table before a change is confirmed.
+        frr: What is particular to the machine of an FRR router.
     """
 
     kind: Literal["network_device"] = "network_device"
-    platform: Literal["ios", "iosxe", "junos"]
+    platform: Literal["ios", "iosxe", "junos", "frr"]
     address: str
     port: int = Field(default=22, ge=1, le=65535)
     user: str
@@ -448,12 +562,43 @@ class NetworkDevice(TargetBase):
     out_of_band: OutOfBand | None = None
     ping: tuple[PingHost, ...] = ()
     routes: tuple[RoutePrefix, ...] = ()
+    frr: FrrMachine | None = Field(default=None, exclude_if=_unused)
 
     @model_validator(mode="after")
     def _one_credential(self) -> NetworkDevice:
         if (self.key is None) == (self.password is None):
             raise ValueError("name exactly one credential of the device: key or password")
+        if self.platform == "frr" and self.key is None:
+            raise ValueError("a machine with FRR is reached by a key")
+        if self.platform != "frr" and self.frr is not None:
+            raise ValueError("frr is for devices of the platform frr")
         return self
+
+
+AwsRegion = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d{1,2}$", examples=["eu-west-1"])]
+"""A region of AWS."""
+
+InstanceId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63, examples=["payments"])]
+"""The identifier of an RDS instance, in lower case as AWS keeps it."""
+
+
+class ManagedDatabase(TargetBase):
+    """A database instance of Amazon RDS. Its endpoint's name is made of its identifier, and stays with it.
+
+    Attributes:
+        region: Its region.
+        instance: The identifier of the instance that the service uses.
+        account: The number of the account; if given, an instance of another account is refused.
+        profile: The profile of the AWS configuration to take the credentials from.
+        endpoint_url: Another address of the RDS API, e.g. a VPC endpoint's.
+    """
+
+    kind: Literal["rds"] = "rds"
+    region: AwsRegion
+    instance: InstanceId
+    account: str | None = Field(default=None, pattern=r"^\d{12}$", exclude_if=_unused)
+    profile: str | None = Field(default=None, exclude_if=_unused)
+    endpoint_url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$", exclude_if=_unused)
 
 
 Target = (
@@ -468,6 +613,7 @@ Target = (
     | Cache
     | TerraformStack
     | NetworkDevice
+    | ManagedDatabase
 )
 MetricsTarget = MetricsPage | PrometheusQueries
 
@@ -487,6 +633,7 @@ class Inventory(Model):
     downstreams: dict[Name, Downstream] = Field(default_factory=dict, exclude_if=_unused)
     stacks: dict[Name, TerraformStack] = Field(default_factory=dict, exclude_if=_unused)
     devices: dict[Name, NetworkDevice] = Field(default_factory=dict, exclude_if=_unused)
+    managed_databases: dict[Name, ManagedDatabase] = Field(default_factory=dict, exclude_if=_unused)
 
     @model_validator(mode="after")
     def _unique(self) -> Inventory:
@@ -515,6 +662,7 @@ class Inventory(Model):
         yield from self.downstreams.items()
         yield from self.stacks.items()
         yield from self.devices.items()
+        yield from self.managed_databases.items()
 
     def find(self, name: str) -> Target | None:
         """Return the target of that name, or None."""
@@ -541,6 +689,7 @@ class Inventory(Model):
             downstreams={name: target for name, target in self.downstreams.items() if name in wanted},
             stacks={name: target for name, target in self.stacks.items() if name in wanted},
             devices={name: target for name, target in self.devices.items() if name in wanted},
+            managed_databases={name: target for name, target in self.managed_databases.items() if name in wanted},
         )
 
     def digest(self) -> str:

@@ -71,6 +71,7 @@ class Asks(StrEnum):
     WINDOW = "window"
     LOSS = "loss"
     DEPLOYMENTS = "deployments"
+    MANUAL = "manual"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Question:
     Attributes:
         about: What it asks.
         seq: Number of the event that it follows from; its buttons carry it.
-        step: The held step that it is about, if any.
+        step: The step that it is about, if any: one that is held, or one that a person is to do.
     """
 
     about: Asks

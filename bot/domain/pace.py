@@ -213,7 +213,7 @@ def _works(run: Run, steps: tuple[Step, ...], paces: Paces, progress: Mapping[st
         step, status, pace = by_id[step_id], run.status(step_id), paces.get(step_id)
         known = pace if pace and pace.runs >= ENOUGH_RUNS else None
         expected = min(known.median if known else step.expected, _LONGEST)
-        running = status.state is StepState.STARTED
+        running = status.state in (StepState.STARTED, StepState.ASKED)
         yield Work(
             step=step,
             state=status.state,
@@ -264,9 +264,9 @@ def _spent(run: Run, *, now: datetime) -> dict[str, timedelta]:
         found[step] = found.get(step, _NONE) + max(_NONE, at - since)
 
     for event in run.history:
-        if isinstance(event, events.StepStarted | events.StepSucceeded | events.StepFailed):
+        if isinstance(event, events.StepStarted | events.ManualAsked | events.StepSucceeded | events.StepFailed):
             end(event.step, event.at)
-        if isinstance(event, events.StepStarted):
+        if isinstance(event, events.StepStarted | events.ManualAsked):
             open_since[event.step] = event.at
     for step in tuple(open_since):
         end(step, now)

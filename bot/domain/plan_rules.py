@@ -15,6 +15,7 @@ from bot.domain.inventory import (
     Endpoint,
     Inventory,
     LoadBalancer,
+    ManagedDatabase,
     MetricsPage,
     NetworkDevice,
     PrometheusQueries,
@@ -23,6 +24,7 @@ from bot.domain.inventory import (
     TerraformStack,
 )
 from bot.domain.plan import Backup, BackupKind, Plan, RowsWritten, Step
+from bot.domain.plan_commands import wrong_with
 from bot.domain.times import format_duration
 
 Path = tuple[str | int, ...]
@@ -49,6 +51,7 @@ class Problem:
 
 _TARGET_OF: dict[str, tuple[type[Target], ...]] = {
     "servers": (ServerGroup,),
+    "command": (ServerGroup,),
     "config": (ServerGroup,),
     "postgres": (Database,),
     "http": (Endpoint,),
@@ -60,15 +63,16 @@ _TARGET_OF: dict[str, tuple[type[Target], ...]] = {
     "cache": (Cache,),
     "terraform": (TerraformStack,),
     "network": (NetworkDevice,),
+    "rds": (ManagedDatabase,),
     "kubernetes": (Cluster,),
     "gitops": (Cluster,),
     "mesh": (Cluster,),
     "gateway": (Cluster,),
 }
-_BACKUP_TARGET: dict[BackupKind, type[Target]] = {
-    BackupKind.DATABASE: Database,
-    BackupKind.ARTIFACT: ServerGroup,
-    BackupKind.CONFIGURATION: ServerGroup,
+_BACKUP_TARGET: dict[BackupKind, tuple[type[Target], ...]] = {
+    BackupKind.DATABASE: (Database, ManagedDatabase),
+    BackupKind.ARTIFACT: (ServerGroup,),
+    BackupKind.CONFIGURATION: (ServerGroup,),
 }
 
 
@@ -79,6 +83,7 @@ def check_plan(plan: Plan, inventory: Inventory) -> tuple[Problem, ...]:
         *_needs(plan),
         *_targets(plan, inventory),
         *_dependencies(plan, inventory),
+        *_commands(plan, inventory),
         *_backups(plan, inventory),
         *_limits(plan, inventory),
         *_verification(plan),
@@ -195,6 +200,12 @@ def _dependencies(plan: Plan, inventory: Inventory) -> Iterator[Problem]:
             )
             known = [*inventory.endpoints, *inventory.caches]
             yield Problem(("dependencies", d), f"target {name!r} {found}", closest(name, known))
+
+
+def _commands(plan: Plan, inventory: Inventory) -> Iterator[Problem]:
+    for path, step in _located(plan):
+        for field, message, suggestion in wrong_with(step, inventory):
+            yield Problem((*path, field), message, suggestion)
 
 
 def _limits(plan: Plan, inventory: Inventory) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.domain import control, events, forecast
 from bot.domain.events import AnyEvent
+from bot.domain.manual import ManualStep
 from bot.domain.messages import Asks, Note, Question, Standard
 from bot.domain.run import Run
 from bot.domain.times import utc_minute
@@ -77,6 +78,23 @@ def please_confirm(run: Run, event: events.ConfirmationAsked) -> Standard:
             "Nothing has been run. Confirm or stand down with the buttons in the rollback's thread.",
         ),
         "bad",
+    )
+
+
+def please_do(run: Run, event: events.ManualAsked) -> Standard:
+    """Return the direct message to those whom a step waits for that a person does."""
+    step = run.plan.step(event.step)
+    who = (f"Who may confirm it: {step.who_may()}",) if isinstance(step, ManualStep) else ()
+    return Standard(
+        "A STEP NEEDS A PERSON",
+        (
+            f"Change: {run.plan.title_line()}",
+            f"What: {step.words()} ({step.id}, on {step.target})",
+            *who,
+            f"Bridge: {run.plan.bridge.url}",
+            "How it is done, and the buttons that say how it ended, stand in the rollback's thread.",
+        ),
+        "warn",
     )
 
 

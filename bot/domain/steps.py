@@ -16,10 +16,11 @@ Statuses = Mapping[str, "StepStatus"]
 
 
 class StepState(StrEnum):
-    """Where a step stands."""
+    """Where a step stands: STARTED is what a worker is at, ASKED what a person was asked to do."""
 
     PENDING = "pending"
     STARTED = "started"
+    ASKED = "asked"
     DONE = "done"
     FAILED = "failed"
     HELD = "held"
@@ -72,6 +73,9 @@ def statuses_after(before: Statuses, event: AnyEvent) -> Statuses:
         case events.RemediesOffered():
             status = _of(before, event.step)
             return {**before, event.step: replace(status, offered=status.attempt)}
+        case events.ManualAsked():
+            fresh = _begun(_of(before, event.step), event)
+            return {**before, event.step: replace(fresh, state=StepState.ASKED)}
         case events.StepStarted() | events.StepSucceeded() | events.StepFailed() | events.Decided():
             return {**before, event.step: _after(_of(before, event.step), event)}
         case _:
@@ -82,21 +86,25 @@ def _of(statuses: Statuses, step: str) -> StepStatus:
     return statuses.get(step, StepStatus())
 
 
+def _begun(before: StepStatus, event: events.StepStarted | events.ManualAsked) -> StepStatus:
+    again = before.state is StepState.STARTED
+    return replace(
+        before,
+        state=StepState.STARTED,
+        attempt=event.attempt,
+        tries=before.tries + (not again),
+        interrupted=before.interrupted + again,
+        started_at=event.at,
+        ended_at=None,
+    )
+
+
 def _after(
     before: StepStatus, event: events.StepStarted | events.StepSucceeded | events.StepFailed | events.Decided
 ) -> StepStatus:
     match event:
         case events.StepStarted():
-            again = before.state is StepState.STARTED
-            return replace(
-                before,
-                state=StepState.STARTED,
-                attempt=event.attempt,
-                tries=before.tries + (not again),
-                interrupted=before.interrupted + again,
-                started_at=event.at,
-                ended_at=None,
-            )
+            return _begun(before, event)
         case events.StepSucceeded():
             return replace(
                 before, state=StepState.DONE, words=event.words, facts=event.facts, ended_at=event.at, failure=None

@@ -134,7 +134,7 @@ def next_look(
 
     if late(now):
         return soon  # never `now`: who reckons with other progress than this would ask again without a pause
-    watched = progress is not None and any(work.since for work in reckoning.works())
+    watched = progress is not None and any(work.state is StepState.STARTED for work in reckoning.works())
     if watched and not late(soon):
         return soon
     return _first(late, since=now, until=soon if watched else ends)
@@ -227,13 +227,13 @@ def _slow(run: Run, slow: Delay, *, now: datetime) -> str:
     if work.state in SETTLED:
         return f"{words} took longer than {than}: {spent}, {norm}"
     attempt = run.status(work.step.id).attempt
-    if work.state is not StepState.STARTED:
+    if work.since is None:
         so_far = f"{spent} spent on {attempt} failed attempt{'s' if attempt != 1 else ''}"
     elif work.reported is not None:
         so_far = f"{per_cent(work.done(now))} done after {spent}"
     else:
         so_far = f"{spent} so far"
-    again = f", attempt {attempt}" if work.state is StepState.STARTED and attempt > 1 else ""
+    again = f", attempt {attempt}" if work.since and attempt > 1 else ""
     return f"{words} taking longer than {than}: {so_far}{again}, {norm}"
 
 

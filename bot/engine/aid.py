@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from bot.domain import events, ports
+from bot.domain import events, manual, ports
 from bot.domain.actuation import (
     Context,
     Facts,
@@ -109,6 +109,8 @@ class Aid:
         return [task.result() for task in looking]
 
     async def _observe(self, run: Run, step: Step) -> Observation:
+        if isinstance(step, manual.ManualStep):
+            return manual.seen(run, step)
         return await observed(self._registry, step, self.context(run), settings=self._settings)
 
     async def _loss(self, run: Run, step: Step) -> Loss | None:

@@ -9,8 +9,11 @@ from datetime import timedelta
 
 from bot.domain import criteria, events
 from bot.domain.actuation import Check, Context, Loss, Verdict
+from bot.domain.announcements import ask_of
+from bot.domain.authority import may_do
 from bot.domain.errors import RollbackError
 from bot.domain.events import CheckFinding
+from bot.domain.manual import ManualStep
 from bot.domain.plan import Step
 from bot.domain.run import Run
 from bot.domain.times import in_words, utc_minute
@@ -53,7 +56,7 @@ class Checks:
         context = self._aid.context(run)
         mine = [step for step in run.plan.steps() if run.zone_of(step.target) == zone]
         async with asyncio.TaskGroup() as group:
-            steps = [group.create_task(self._step(step, context, limit)) for step in mine]
+            steps = [group.create_task(self._step(run, step, context, limit)) for step in mine]
             losses = group.create_task(self._aid.losses(run, mine))
             reading = group.create_task(self._read(run)) if run.zone_of(run.plan.metrics) == zone else None
             plan = group.create_task(self._plan(run))
@@ -100,8 +103,23 @@ class Checks:
             for step, loss in losses
         ]
 
-    async def _step(self, step: Step, context: Context, limit: asyncio.Semaphore) -> tuple[CheckFinding, ...]:
-        return tuple(_finding(check, step.id) for check in await self._checks(step, context, limit))
+    async def _step(
+        self, run: Run, step: Step, context: Context, limit: asyncio.Semaphore
+    ) -> tuple[CheckFinding, ...]:
+        found = await self._checks(step, context, limit)
+        people = (self._people(run, step),) if isinstance(step, ManualStep) else ()
+        return tuple(_finding(check, step.id) for check in (*found, *people))
+
+    def _people(self, run: Run, step: ManualStep) -> Check:
+        """Name who may do a step that a person does: without anybody it would wait for ever."""
+        policy, ask = self._world.policy, ask_of(run)
+        may = [p.name for p in policy.people if may_do(policy, ask, p.id, roles=step.roles).granted]
+        subject = f"People for {step.id}"
+        if may:
+            words = f"the rollback will wait for one of: {', '.join(may)}."
+            return Check(subject, Verdict.WARN, words, "Have one of them ready.")
+        words = f"nobody may confirm it: the policy has no {step.who_may()} for these targets. Nothing was changed."
+        return Check(subject, Verdict.FAIL, words, "Enter somebody in the policy, or other `roles` in the plan.")
 
     async def _checks(self, step: Step, context: Context, limit: asyncio.Semaphore) -> tuple[Check, ...]:
         async with limit:

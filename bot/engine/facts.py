@@ -12,6 +12,7 @@ Plain = (
     | actions.Hold
     | actions.Resume
     | actions.Settle
+    | actions.AskPerson
     | actions.Abort
     | actions.DraftExtension
     | actions.Extend
@@ -39,6 +40,9 @@ def fact_of(action: Plain, run: Run, *, at: datetime, who: str) -> events.AnyEve
             return events.Resumed(at=at, who=who, why="every held step is decided")
         case actions.Settle():
             return _settled(action, run, at=at, who=who)
+        case actions.AskPerson(step):
+            attempt = run.status(step).attempt + 1
+            return events.ManualAsked(at=at, who=who, why=run.words_of(step), step=step, attempt=attempt)
         case actions.Abort():
             return events.Aborted(at=at, who=action.who, why=action.reason)
         case actions.DraftExtension(draft):

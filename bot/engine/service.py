@@ -13,7 +13,7 @@ from bot.domain.events import AnyEvent
 from bot.domain.lifecycle import FINAL, State
 from bot.domain.plan import Plan
 from bot.domain.run import Run
-from bot.engine.controls import Controls
+from bot.engine.by_hand import ByHand
 from bot.engine.drift import difference
 from bot.engine.reception import Actor, DuplicateDeliveryError, given, required
 
@@ -23,10 +23,11 @@ _log = logging.getLogger(__name__)
 _CHANGE = re.compile(r"CHG\d{4,12}", re.ASCII)
 
 
-class Service(Controls):
+class Service(ByHand):
     """What people can ask of the bot. Every method raises RefusedError with words for the person who asked.
 
-    Asking for a rollback and deciding whether it may run stand here; what can be said while it runs, in `Controls`.
+    Asking for a rollback and deciding whether it may run stand here; what can be said while it runs, in `Controls`,
+    and to steps that people do, in `ByHand`.
     """
 
     async def request(self, change: str, actor: Actor, *, reason: str) -> Run:

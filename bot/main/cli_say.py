@@ -25,7 +25,9 @@ _HELP = {
     "resume": "End a pause: resume ROLLBACK WHY.",
     "abort": "Give a rollback up: abort ROLLBACK now confirmed WHY. «now» stops running steps.",
     "retry": "Run a held step again: retry ROLLBACK STEP WHY.",
-    "done": "Mark a held step done, because you have seen its effect: done ROLLBACK STEP WHY.",
+    "done": "Mark a held step done, because you have seen its effect: done ROLLBACK STEP WHY. Or say that you did "
+    "what a step asks a person to do: done ROLLBACK STEP WHAT evidence: LINK.",
+    "cannot": "Say that what a step asks a person to do cannot be done: cannot ROLLBACK STEP WHY.",
     "skip": "Go on without a held step: skip ROLLBACK STEP WHY.",
     "remedy": "Run what may help a held step: remedy ROLLBACK STEP REMEDY WHY.",
     "extend": "Extend the window and tell everybody: extend ROLLBACK 20m WHY.",

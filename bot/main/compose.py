@@ -14,14 +14,17 @@ from aiohttp import web
 
 import actuators.balancer
 import actuators.cache
+import actuators.command
 import actuators.config
 import actuators.downstream
 import actuators.http
 import actuators.kubernetes
+import actuators.manual
 import actuators.mesh
 import actuators.metrics
 import actuators.network
 import actuators.postgres
+import actuators.rds
 import actuators.servers
 import actuators.terraform
 from bot.domain.actuation import Registry
@@ -114,8 +117,10 @@ def build_registry(source: actuators.metrics.MetricsSource) -> Registry:
     """Register the actuators that come with the bot."""
     return Registry(
         *actuators.servers.register(),
+        *actuators.command.register(),
         *actuators.config.register(),
         *actuators.postgres.register(),
+        *actuators.rds.register(),
         *actuators.http.register(),
         *actuators.cache.register(),
         *actuators.metrics.register(source),
@@ -125,6 +130,7 @@ def build_registry(source: actuators.metrics.MetricsSource) -> Registry:
         *actuators.mesh.register(),
         *actuators.terraform.register(),
         *actuators.network.register(),
+        *actuators.manual.register(),
     )
 
 

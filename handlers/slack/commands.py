@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Final
 
 SAYINGS: Final = (
-    *("hold", "resume", "abort", "retry", "done", "skip", "remedy"),
+    *("hold", "resume", "abort", "retry", "done", "cannot", "skip", "remedy"),
     *("extend", "continue", "handover", "confirm", "incident", "unblock"),
 )
 """What one can say to a rollback that runs."""
@@ -21,6 +21,7 @@ EXAMPLES: Final = {
     "abort": "abort rb-0001 we fix forward",
     "retry": "retry rb-0001 stop the host is up again",
     "done": "done rb-0001 stop I saw that it is stopped",
+    "cannot": "cannot rb-0001 stop the console is locked",
     "skip": "skip rb-0001 stop the host is out of service",
     "remedy": "remedy rb-0001 stop sessions see who is connected",
     "extend": "extend rb-0001 20m the restore is slow",

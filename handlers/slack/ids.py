@@ -39,6 +39,7 @@ REASON: Final = "reason"
 BY: Final = "by"
 TO: Final = "to"
 RUNNING: Final = "running"
+EVIDENCE: Final = "evidence"
 """Block and action ids of the inputs in the modals."""
 
 METADATA_EVENT: Final = "rollback"

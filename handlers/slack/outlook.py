@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bot.domain import control, events, forecast
+from bot.domain import control, events, forecast, manual
 from bot.domain.errors import RefusedError
 from bot.domain.lifecycle import FINAL, State
 from bot.domain.run import Run, StepState
@@ -13,7 +13,7 @@ from handlers.slack.commands import EXAMPLES
 from handlers.slack.render import standing
 from handlers.slack.render.rich import clip
 
-_ABOUT_STEPS: Final = frozenset({"retry", "done", "skip", "remedy"})
+_ABOUT_STEPS: Final = frozenset({"retry", "done", "cannot", "skip", "remedy"})
 _BEFORE_TOO: Final = frozenset({"abort", "handover"})
 """What can be said before anything runs, too."""
 _TITLE: Final = 120
@@ -32,7 +32,7 @@ def refuse_what_cannot_be(run: Run, verb: str) -> None:
         raise RefusedError(words, untouched="Nothing was changed.", resolution=instead)
 
 
-def what_next(run: Run, verb: str) -> str:  # noqa: C901 - one case a word
+def what_next(run: Run, verb: str) -> str:  # noqa: C901, PLR0912 - one case a word
     """Return what happens now that the word is in the journal, and what can be said next.
 
     Args:
@@ -46,6 +46,10 @@ def what_next(run: Run, verb: str) -> str:  # noqa: C901 - one case a word
             return _goes_on(run, f"{run.id} is resumed")
         case "abort":
             return _given_up(run)
+        case "cannot":
+            return f"{run.id} has it on record. As soon as nothing else runs, the thread asks what is to be done."
+        case "done" if isinstance(run.history[-1], events.StepSucceeded):
+            return _goes_on(run, f"{run.id}: {titled(run, [run.history[-1].step])} is done")
         case "retry" | "done" | "skip":
             return _decided(run, verb)
         case "remedy":
@@ -77,6 +81,15 @@ def in_state(run: Run, state: StepState) -> list[str]:
     return [step.id for step in run.plan.steps() if run.status(step.id).state is state]
 
 
+def answerable(run: Run, verb: str) -> list[str]:
+    """Return the ids of the steps that a word can be about: those that are held, or wait for who does them."""
+    asked = [step.id for step in manual.waiting(run)]
+    if verb == "cannot":
+        return asked
+    held = in_state(run, StepState.HELD)
+    return [*held, *asked] if verb == "done" else held
+
+
 def _why_not(run: Run, verb: str) -> tuple[str, str]:
     """Return why a word makes no sense now, and what to do instead; empty if it may count."""
     stands = standing.in_words(run.state, aborted=run.last(events.Aborted) is not None)
@@ -91,13 +104,15 @@ def _why_not(run: Run, verb: str) -> tuple[str, str]:
         return f"{run.id} is {stands}: no step runs yet.", f"To stop it: abort {run.id} and the reason."
     if run.state in FINAL or run.state in (State.COMPLETE, State.ABORTED):
         return f"{run.id} is {stands}: there is nothing left to {_DOES.get(verb, verb)}.", ""
-    if verb in _ABOUT_STEPS and not in_state(run, StepState.HELD):
-        return f"No step of {run.id} waits for a decision: it is {stands}.", ""
+    if verb in _ABOUT_STEPS and not answerable(run, verb):
+        waits = "a person who does it" if verb == "cannot" else "a decision"
+        return f"No step of {run.id} waits for {waits}: it is {stands}.", ""
     return "", ""
 
 
 _DOES: Final = {
     "done": "mark as done",
+    "cannot": "do by hand",
     "remedy": "remedy",
     "continue": "go on with",
     "handover": "hand over",

@@ -20,6 +20,8 @@ CONFIRMED: Final = "confirmed"
 """Typed first behind abort: what giving up means beyond the point of no return has been read."""
 STOP: Final = "now"
 """Typed first behind abort: running steps are stopped instead of being let to end."""
+EVIDENCE: Final = "evidence:"
+"""Typed behind what was done by hand: what follows shows it."""
 
 _NEEDS_REASON: Final = frozenset(EXAMPLES) - {"remedy", "extend", "handover"}
 _LISTED: Final = 15
@@ -33,13 +35,15 @@ class Word:
     Attributes:
         verb: One of `handlers.slack.commands.SAYINGS`.
         reason: Why.
-        step: The held step, for retry, done, skip and remedy.
+        step: The step, for retry, done, cannot, skip and remedy.
         remedy: Id of the remedy.
         person: User id of the next lead.
         by: How much longer; None: as drafted.
         stop: Whether an abort stops running steps.
         confirmed: Whether an abort beyond the point of no return was confirmed.
         version: What the button carried; None: typed, so it means the rollback as it stands.
+        by_hand: Whether the step waits for a person who does it; else it is held.
+        evidence: What shows that it was done.
     """
 
     verb: str
@@ -51,9 +55,11 @@ class Word:
     stop: bool = False
     confirmed: bool = False
     version: int | None = None
+    by_hand: bool = False
+    evidence: str = ""
 
 
-async def say(  # noqa: C901 - one case a verb
+async def say(  # noqa: C901, PLR0912 - one case a verb
     service: Service, rollback_id: str, actor: Actor, word: Word
 ) -> Run:
     """Do what was said.
@@ -70,6 +76,12 @@ async def say(  # noqa: C901 - one case a verb
             return await service.resume(rollback_id, actor, reason=reason)
         case "abort":
             return await service.abort(rollback_id, actor, reason=reason, stop=word.stop, confirmed=word.confirmed)
+        case "done" if word.by_hand:
+            return await service.done(
+                rollback_id, actor, version=word.version, step=word.step, reason=reason, evidence=word.evidence
+            )
+        case "cannot":
+            return await service.cannot(rollback_id, actor, version=word.version, step=word.step, reason=reason)
         case "retry" | "done" | "skip":
             return await service.decide(
                 rollback_id,
@@ -140,7 +152,7 @@ def _read(run: Run, said: Say) -> Word:
                 flags.add(words.pop(0).lower())
             reason = reason_of(words)
             return Word("abort", reason, stop=STOP in flags, confirmed=CONFIRMED in flags)
-        case "retry" | "done" | "skip" | "remedy":
+        case "retry" | "done" | "cannot" | "skip" | "remedy":
             return _about_step(run, said.verb, words)
         case "extend":
             by = _duration(words[0]) if words else None
@@ -176,7 +188,7 @@ async def _meant(service: Service, said: Say) -> Run:
 
 
 def _about_step(run: Run, verb: str, words: list[str]) -> Word:
-    held = outlook.in_state(run, StepState.HELD)
+    held = outlook.answerable(run, verb)
     known = {step.id.lower(): step.id for step in run.plan.steps()}
     named = known.get(words[0].strip("\"'`\u00ab\u00bb,.:").lower()) if words else None
     if named:
@@ -185,8 +197,9 @@ def _about_step(run: Run, verb: str, words: list[str]) -> Word:
     elif len(held) == 1:
         step = held[0]
     else:
+        wait = "a person" if verb == "cannot" else "a decision"
         raise RefusedError(
-            f"Which step? Waiting for a decision: {', '.join(held[:_LISTED]) or 'none'}.",
+            f"Which step? Waiting for {wait}: {', '.join(held[:_LISTED]) or 'none'}.",
             untouched="Nothing was changed.",
             resolution=f"Name it: {verb} {run.id} {held[0]} and the reason." if held else outlook.example(verb),
         )
@@ -198,7 +211,19 @@ def _about_step(run: Run, verb: str, words: list[str]) -> Word:
             resolution=outlook.example(verb),
         )
     remedy = words.pop(0).strip("\"'`\u00ab\u00bb,.:") if verb == "remedy" else ""
-    return Word(verb, reason_of(words), step=step, remedy=remedy)
+    if run.status(step).state is not StepState.ASKED:
+        return Word(verb, reason_of(words), step=step, remedy=remedy)
+    did, shown = _with_evidence(words)
+    return Word(verb, reason_of(did), step=step, remedy=remedy, by_hand=True, evidence=" ".join(shown))
+
+
+def _with_evidence(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return what was done and what shows it: ``renewed it evidence: https://...``."""
+    for number, word in enumerate(words):
+        if word.lower().startswith(EVIDENCE):
+            first = word[len(EVIDENCE) :]
+            return words[:number], [*([first] if first else []), *words[number + 1 :]]
+    return words, ()
 
 
 def _to_somebody(said: Say, words: Sequence[str]) -> Word:

@@ -89,7 +89,9 @@ def _word(body: Body, ticket: Ticket) -> Word:
         by=longer,
         stop=running == "stop",
         confirmed=ticket.warned,
-        version=ticket.v if ticket.verb == "confirm" and ticket.about else None,
+        version=ticket.v if ticket.about == Asks.MANUAL or (ticket.verb == "confirm" and ticket.about) else None,
+        by_hand=ticket.about == Asks.MANUAL,
+        evidence=str(field_in(body, ids.EVIDENCE).get("value") or "").strip(),
     )
 
 
@@ -132,7 +134,7 @@ def _asked(run: Run, ticket: Ticket) -> Question | None:
     """Return the question that a button belongs to; None if it belongs to none that the journal knows."""
     if ticket.about not in set(Asks) or not 0 < ticket.v <= run.seq:
         return None
-    step = ticket.step if ticket.about == Asks.REMEDIES else ""
+    step = ticket.step if ticket.about in (Asks.REMEDIES, Asks.MANUAL) else ""
     return Question(Asks(ticket.about), ticket.v, step)
 
 

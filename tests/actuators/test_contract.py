@@ -28,7 +28,8 @@ from bot.domain.actuation import (
     Remedy,
     Verdict,
 )
-from bot.domain.errors import RollbackError
+from bot.domain.errors import ActuatorError, RollbackError
+from bot.domain.manual import ManualStep
 from bot.main.compose import build_registry
 from tests.actuators.postgres.conftest import payments, payments_dump
 from tests.support.actuation import FakeClock, fails
@@ -177,6 +178,10 @@ async def test_applying_twice_is_harmless(registry: Registry, case: Case) -> Non
     if case.before is not None:
         await case.before()
     actuator, untouched = registry.actuator(case.step), case.state()
+    if isinstance(case.step, ManualStep):
+        with pytest.raises(ActuatorError, match="done by a person"):
+            await actuator.apply(case.step, case.context)
+        return
     assert isinstance(await actuator.apply(case.step, case.context), Outcome)
     after = case.state()
     if case.step.reads_only:

@@ -10,7 +10,8 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,34 @@ from rich.console import Console
 from rich.markup import escape
 
 from bot.main.clock import SystemClock
-from tests.bench import acknowledgement, approval, demo, machine, many, overhead
+from tests.bench import (
+    acknowledgement,
+    approval,
+    balancer,
+    demo,
+    kubernetes,
+    machine,
+    many,
+    overhead,
+    restore,
+    servers,
+)
 from tests.bench.figures import Figure, table
 from tests.bench.stage import Workshop, workshop
 
-BENCHMARKS: dict[str, Callable[[Workshop], Awaitable[list[Figure]]]] = {
+Benchmark = Callable[[Workshop], Awaitable[list[Figure]]]
+
+BENCHMARKS: dict[str, Benchmark] = {
     "ack": acknowledgement.measure,
     "click": approval.measure,
     "overhead": overhead.measure,
     "many": many.at_once,
     "waiting": many.waiting,
     "demo": demo.measure,
+    "balancer": balancer.measure,
+    "kubernetes": kubernetes.measure,
+    "servers": servers.measure,
+    "restore": restore.measure,
 }
 
 _LOG_WIDTH = 116
@@ -41,7 +59,8 @@ def main(argv: Sequence[str]) -> int:
     out = Console()
     if not out.is_terminal:
         out = Console(width=_LOG_WIDTH)
-    facts, figures, failed = asyncio.run(_run(asked.names or list(BENCHMARKS), out))
+    sized = BENCHMARKS | {"restore": partial(restore.measure, megabytes=asked.size)}
+    facts, figures, failed = asyncio.run(_run({name: sized[name] for name in asked.names or BENCHMARKS}, out))
     out.print(table(figures))
     out.print("\n".join(f"[dim]{name}: {escape(value)}[/]" for name, value in facts.items()), highlight=False)
     if asked.json:
@@ -63,6 +82,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures and the machine's facts as JSON"
     )
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=restore.MEGABYTES,
+        metavar="MB",
+        help="size of the database that `restore` restores",
+    )
     parser.add_argument("--report-only", action="store_true", help="exit with 0 even if a goal is missed")
     asked = parser.parse_args(argv)
     unknown = [name for name in asked.names if name not in BENCHMARKS]
@@ -71,18 +97,18 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return asked
 
 
-async def _run(names: list[str], out: Console) -> tuple[dict[str, str], list[Figure], list[str]]:
+async def _run(benchmarks: Mapping[str, Benchmark], out: Console) -> tuple[dict[str, str], list[Figure], list[str]]:
     clock = SystemClock()
     facts: dict[str, Any] = machine.facts()
     figures: list[Figure] = []
     failed: list[str] = []
     async with workshop(clock, out) as shop:
         facts |= await machine.server_facts(shop.server.url("postgres"))
-        for name in names:
+        for name, measure in benchmarks.items():
             out.rule(f"[bold]{name}", align="left")
             began = clock.monotonic()
             try:
-                figures += await BENCHMARKS[name](shop)
+                figures += await measure(shop)
             except Exception as error:  # noqa: BLE001 - one benchmark's failure must not hide the others' figures
                 failed.append(f"{name} failed")
                 out.print_exception()

@@ -10,11 +10,12 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bot.domain import actions, events, execution
+from bot.domain import actions, events, execution, manual
 from bot.domain import run as runs
 from bot.domain.actuation import Presence
 from bot.domain.events import AnyEvent
 from bot.domain.lifecycle import FINAL, TRANSITIONS, State
+from bot.domain.manual import ManualStep
 from bot.domain.plan import Plan
 from bot.domain.run import Run, StepState
 from bot.engine import steps as engine
@@ -193,6 +194,28 @@ class Steered(RuleBasedStateMachine):
                 assert not action.start
 
     @invariant()
+    def asks_people_for_what_they_do(self) -> None:
+        """A step that a person does is asked for when its turn has come and nobody holds, and is never run."""
+        action = self.action()
+        if isinstance(action, actions.RunSteps):
+            for key in (*action.start, *action.observe_first):
+                assert self.run.remedy(key) or not isinstance(self.run.plan.step(key), ManualStep)
+        if isinstance(action, actions.AskPerson):
+            assert self.run.state is State.EXECUTING
+            assert (self.run.pause, self.run.giving_up) == (None, None)
+            assert isinstance(self.run.plan.step(action.step), ManualStep)
+            assert self.run.status(action.step).state is StepState.PENDING
+            assert may_begin(self.run, self.run.plan.step(action.step))
+
+    @invariant()
+    def keeps_no_worker_for_a_person(self) -> None:
+        """While nothing runs and only people are waited for, the lease goes back until a time or their word."""
+        action = self.action()
+        if self.run.state in _MOVING and not self.doing and isinstance(action, actions.Wait):
+            assert manual.waiting(self.run)
+            assert action.until
+
+    @invariant()
     def leaves_nothing_running_behind(self) -> None:
         """Nobody is asked, and the lease is given to nobody else, while this worker is at a step."""
         at_rest = actions.HandOver | actions.Hold | actions.Wait | actions.Abort | actions.Survey | actions.Resume
@@ -270,7 +293,7 @@ class Steered(RuleBasedStateMachine):
         if self.doing and isinstance(action, actions.Await):
             self._move(min(self.doing), presence=Presence.PRESENT)
         elif isinstance(action, actions.Wait):
-            assert not alone
+            assert not alone  # nor does it wait for a person who was to do a step
             self.write(self._answer())
         else:
             self._carry_out(action, lossy=False, help_=[])
@@ -278,7 +301,10 @@ class Steered(RuleBasedStateMachine):
     def _answer(self) -> AnyEvent:
         """Return what lets the rollback go on."""
         said = list(steered.words(self.run, at=self.now))
-        wanted = (events.Authorised, events.LossConfirmed, events.ResumeAsked, events.Decided)
+        wanted = (
+            *(events.Authorised, events.LossConfirmed, events.ResumeAsked, events.Decided),
+            events.StepSucceeded,
+        )
         return next(word for word in said if isinstance(word, wanted))
 
 

@@ -45,6 +45,9 @@ EVERY: list[AnyEvent] = [
     stories.cause_reported(NOW),
     stories.worker_missing(NOW),
     stories.cause_filed(NOW),
+    stories.manual_asked(NOW, "stop"),
+    stories.done_by_hand(NOW, "stop", evidence="https://vault.example.org/audit/7"),
+    stories.cannot(NOW, "stop"),
 ]
 KINDS = get_args(get_args(events.AnyEvent)[0])
 

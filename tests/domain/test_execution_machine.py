@@ -11,7 +11,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bot.domain import actions, events, execution
+from bot.domain import actions, execution, manual
 from bot.domain import run as runs
 from bot.domain.actuation import Presence
 from bot.domain.events import AnyEvent, Choice
@@ -47,7 +47,7 @@ class Life(RuleBasedStateMachine):
         """Return what the domain wants done."""
         return execution.next_action(self.run, actions.View(self.now, self.running.keys()))
 
-    @initialize(plan=any_plan(), until=st.sampled_from([State.REQUESTED, *[State.EXECUTING] * 3]))
+    @initialize(plan=any_plan(by_hand=True), until=st.sampled_from([State.REQUESTED, *[State.EXECUTING] * 3]))
     def request(self, plan: Plan, until: State) -> None:
         """Somebody asks for a rollback by some plan; most are looked at from the beginning of their execution."""
         self.run = stories.unstarted(plan)
@@ -64,6 +64,8 @@ class Life(RuleBasedStateMachine):
             possible += [self.answer, self.answer]
         if self.run.state is State.HELD:
             possible += [self.decide, self.decide]
+        if manual.waiting(self.run) and self.run.giving_up is None:
+            possible += [self.do_by_hand, self.do_by_hand]
         data.draw(st.sampled_from(possible))(data)
 
     def work(self, data: st.DataObject) -> None:
@@ -110,7 +112,7 @@ class Life(RuleBasedStateMachine):
                 return stories.completed(self.now)
             case actions.Survey():
                 return stories.surveyed(self.now, *action.steps)
-            case actions.DraftExtension() | actions.Extend():
+            case actions.DraftExtension() | actions.Extend() | actions.AskPerson():
                 return facts.fact_of(action, self.run, at=self.now, who="worker-1")
             case _:
                 raise AssertionError(f"no fact follows from {action!r}")
@@ -160,6 +162,13 @@ class Life(RuleBasedStateMachine):
         choice = data.draw(st.sampled_from([Choice.RETRY, Choice.RETRY, *Choice]))
         if held:
             self.write(stories.decided(self.now, data.draw(st.sampled_from(held)), choice))
+
+    def do_by_hand(self, data: st.DataObject) -> None:
+        """A person says how a step ended that people do; while others are decided about as well."""
+        step = data.draw(st.sampled_from(manual.waiting(self.run))).id
+        attempt = self.run.status(step).attempt
+        said = stories.done_by_hand if data.draw(st.sampled_from([True, True, False])) else stories.cannot
+        self.write(said(self.now, step, attempt))
 
     @invariant()
     def starts_only_whatmay_begin(self) -> None:
@@ -227,8 +236,13 @@ class Life(RuleBasedStateMachine):
         if isinstance(action, actions.Await):
             assert self.running
         if isinstance(action, actions.Wait) and action.until is None:
-            held: events.Held = self.run.last(events.Held)
-            assert any(self.run.status(step).state is StepState.HELD for step in held.steps)
+            assert self._held()
+        if isinstance(action, actions.Wait) and self.run.state in _MOVING:
+            assert manual.waiting(self.run)
+            assert not self.running
+
+    def _held(self) -> list[str]:
+        return [step for step, status in self.run.steps.items() if status.state is StepState.HELD]
 
     @invariant()
     def lives_by_the_table(self) -> None:
@@ -255,12 +269,8 @@ class Life(RuleBasedStateMachine):
         match action:
             case actions.CheckPlan():
                 self._check(sound=True)
-            case actions.Wait() if self.run.state is State.HELD:
-                held: events.Held = self.run.last(events.Held)
-                waiting = (step for step in held.steps if self.run.status(step).state is StepState.HELD)
-                self.write(stories.decided(self.now, next(waiting), Choice.RETRY))
             case actions.Wait():
-                self.write(stories.authorised(self.now, self.run))
+                self.write(self._word())
             case actions.BeginExecution():
                 self.write(stories.began(self.now))
             case actions.RunSteps():
@@ -275,6 +285,15 @@ class Life(RuleBasedStateMachine):
                 self.write(stories.closed(self.now))
             case _:
                 self.write(self._fact(action))
+
+    def _word(self) -> AnyEvent:
+        """Return what a person says so that the rollback goes on."""
+        if self.run.state is State.HELD:
+            return stories.decided(self.now, self._held()[0], Choice.RETRY)
+        if self.run.state is State.EXECUTING:
+            step = manual.waiting(self.run)[0].id
+            return stories.done_by_hand(self.now, step, self.run.status(step).attempt)
+        return stories.authorised(self.now, self.run)
 
 
 Life.TestCase.settings = settings(

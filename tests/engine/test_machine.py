@@ -31,12 +31,14 @@ from tests.support.wires import Passing
 
 T = TypeVar("T")
 STEPS = ("stop", "save", "restore", "start")
+KEY = "key"
+"""What a person does beside them."""
 EVERYBODY = (plans.ON_CALL, plans.MANAGER, plans.OWNER, plans.STRANGER)
 
 
 def plan() -> Plan:
-    """Return a plan of two phases with steps side by side, and a probe."""
-    first = [plans.act("stop"), plans.act("save"), plans.act("restore", needs=["stop", "save"])]
+    """Return a plan of two phases with steps side by side, one of them a person's, and a probe."""
+    first = [plans.act("stop"), plans.act("save"), plans.act("restore", needs=["stop", "save"]), plans.by_hand(KEY)]
     return plans.plan_of([first, [plans.act("start")]], verification=[plans.probe("health")])
 
 
@@ -247,7 +249,7 @@ class Rollbacks(RuleBasedStateMachine):
         self._click(call, kind="rejected", may=user != plans.STRANGER)
 
     @precondition(lambda self: self.rollback.state is State.HELD)
-    @rule(user=st.sampled_from(EVERYBODY), step=st.sampled_from(STEPS), choice=st.sampled_from(Choice))
+    @rule(user=st.sampled_from(EVERYBODY), step=st.sampled_from((*STEPS, KEY)), choice=st.sampled_from(Choice))
     def decide(self, user: str, step: str, choice: Choice) -> None:
         """Somebody decides about a step, held or not."""
         run = self.current()
@@ -255,7 +257,19 @@ class Rollbacks(RuleBasedStateMachine):
             run.id, Actor(user), version=run.state_seq, step=step, choice=choice, reason="looked"
         )
         held = run.status(step).state is StepState.HELD
-        self._click(call, kind="decided", may=held and user != plans.STRANGER)
+        # Giving up is one word, whether it was said about a held step or about the whole.
+        kind = "abort_asked" if choice is Choice.ABORT else "decided"
+        self._click(call, kind=kind, may=held and user != plans.STRANGER)
+
+    @rule(user=st.sampled_from(EVERYBODY), yes=_mostly())
+    def answer(self, user: str, *, yes: bool) -> None:
+        """Somebody says how the step ended that a person does, asked or not."""
+        asked = self.current().status(KEY).state is StepState.ASKED
+        service = self.lab.service()
+        say = service.done if yes else service.cannot
+        call = say(self.current().id, Actor(user), version=None, step=KEY, reason="so it is")
+        kind = "step_succeeded" if yes else "step_failed"
+        self._click(call, kind=kind, may=asked and user != plans.STRANGER)
 
     def _click(self, call: Coroutine[Any, Any, Run], *, kind: str, may: bool) -> None:
         before = self.current()
@@ -292,6 +306,16 @@ class Rollbacks(RuleBasedStateMachine):
                 assert step in self.lab.estate.there
 
     @invariant()
+    def a_person_does_what_a_person_is_to_do(self) -> None:
+        """No worker is ever at a step that a person does; it is done by a word that was said after the question."""
+        if self.rollback is None:
+            return
+        assert not {f"apply {KEY}", f"observe {KEY}"} & set(self.lab.estate.calls)
+        if self.rollback.status(KEY).state is StepState.DONE and not _waived(self.rollback, KEY):
+            kinds = [e.kind for e in self.rollback.history if getattr(e, "step", "") == KEY]
+            assert kinds[-2:] == ["manual_asked", "step_succeeded"]
+
+    @invariant()
     def nothing_without_authority(self) -> None:
         """The journal is legal, and no target was touched before a person authorised it."""
         if self.rollback is None:
@@ -319,7 +343,9 @@ class Rollbacks(RuleBasedStateMachine):
                 break
             if run.state is State.AWAITING_AUTHORITY:
                 await self.lab.approve(run)
-            for step in STEPS:
+            if run.status(KEY).state is StepState.ASKED and not run.giving_up:
+                await self.lab.service().done(run.id, Actor(plans.OWNER), version=None, step=KEY, reason="did it")
+            for step in (*STEPS, KEY):
                 if run.state is State.HELD and run.status(step).state is StepState.HELD:
                     await self.lab.decide(run, step, Choice.RETRY)
         assert self.current().state in FINAL

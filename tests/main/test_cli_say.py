@@ -44,17 +44,26 @@ class Site:
     folder: Path
     monkeypatch: pytest.MonkeyPatch
 
-    def rollback(self, *history: events.AnyEvent) -> str:
-        """Write a rollback in execution, and what happened then; return its id."""
-        return asyncio.run(self._write(history))
+    def rollback(self, *history: events.AnyEvent, by_hand: str = "") -> str:
+        """Write a rollback in execution, and what happened then; return its id.
 
-    async def _write(self, history: tuple[events.AnyEvent, ...]) -> str:
+        Args:
+            history: What happened.
+            by_hand: The id of a step before all others that a person does; empty: there is none.
+        """
+        return asyncio.run(self._write(history, by_hand))
+
+    async def _write(self, history: tuple[events.AnyEvent, ...], by_hand: str) -> str:
         catalogue = build_registry(actuators.metrics.MetricsSource({}, clock=SystemClock())).catalogue()
         model = plan_model(catalogue)
         database = Database(self.url)
         try:
             runs = SqlRuns(database, plan_model=model, clock=SystemClock())
-            plan = model.model_validate(plans.document())
+            document = plans.document()
+            if by_hand:
+                first = {"name": "First", "expected": "5m", "steps": [plans.by_hand(by_hand, evidence="required")]}
+                document["phases"].insert(0, first)
+            plan = model.model_validate(document)
             straight = stories.run_in(State.EXECUTING).history
             targets = plans.inventory().only(plan.all_targets())
             run = await runs.create(plan, targets, straight[0], locks=plan.targets())
@@ -143,6 +152,28 @@ def test_hold_and_resume(site: Site) -> None:
     assert (asked.who, asked.why) == (plans.ON_CALL, "look at the replica")
     assert run("resume", "fine").exit_code == 0
     assert site.load(rollback_id).pause is None
+
+
+def test_a_step_of_a_person(site: Site) -> None:
+    """What a person did, or cannot do, is said in a shell with its evidence; the table shows who is waited for."""
+    rollback_id = site.rollback(stories.manual_asked(plans.at("15:50"), "key"), by_hand="key")
+    site.act_as(plans.ON_CALL)
+    assert "asked" in run("status", rollback_id).output
+    assert "needs evidence" in refused(run("done", rollback_id, "key", "turned it"))
+    done = run("done", rollback_id, "key", "turned it", "evidence:", "https://vault.example.org/7")
+    assert f"{rollback_id}: «Do key» is done: it goes on now." in done.output
+    said: Any = site.load(rollback_id).history[-1]
+    assert (said.who, said.why, said.evidence) == (plans.ON_CALL, "turned it", "https://vault.example.org/7")
+    assert "No step of" in refused(run("cannot", rollback_id, "key", "it is lost"))
+
+
+def test_a_step_that_a_person_cannot_do(site: Site) -> None:
+    """A no is recorded as the failure of the step, with its reason."""
+    rollback_id = site.rollback(stories.manual_asked(plans.at("15:50"), "key"), by_hand="key")
+    site.act_as(plans.ON_CALL)
+    assert "has it on record" in run("cannot", rollback_id, "it", "is", "lost").output
+    failure: Any = site.load(rollback_id).status("key").failure
+    assert (failure.who, failure.why) == (plans.ON_CALL, "it is lost")
 
 
 def test_the_rules_are_those_of_the_chat(site: Site) -> None:

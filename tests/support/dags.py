@@ -12,21 +12,31 @@ from tests.support import plans
 
 
 @st.composite
-def _dags(draw: st.DrawFn, prefix: str, *, probes_only: bool) -> list[dict[str, Any]]:
+def _dags(draw: st.DrawFn, prefix: str, *, probes_only: bool, by_hand: bool = False) -> list[dict[str, Any]]:
     """Draw steps of one phase; each may need any of those before it, listed in any order."""
     found: list[dict[str, Any]] = []
     for number in range(draw(st.integers(1, 4))):
         earlier = [step["id"] for step in found]
         needs = draw(st.lists(st.sampled_from(earlier), unique=True)) if earlier else []
         make = plans.probe if probes_only or draw(st.integers(0, 3)) == 0 else plans.act
-        found.append(make(f"{prefix}{number}", needs=needs, attempts=draw(st.integers(1, 3))))
+        name = f"{prefix}{number}"
+        if by_hand and draw(st.integers(0, 3)) == 0:
+            found.append(plans.by_hand(name, needs=needs))
+        else:
+            found.append(make(name, needs=needs, attempts=draw(st.integers(1, 3))))
     return draw(st.permutations(found))
 
 
 @st.composite
-def any_plan(draw: st.DrawFn) -> Plan:
-    """Draw a plan of one to three phases whose steps form any directed acyclic graph."""
-    phases = [draw(_dags(f"p{number}s", probes_only=False)) for number in range(draw(st.integers(1, 3)))]
+def any_plan(draw: st.DrawFn, *, by_hand: bool = False) -> Plan:
+    """Draw a plan of one to three phases whose steps form any directed acyclic graph.
+
+    Args:
+        draw: Hypothesis' own.
+        by_hand: Whether people do some of the steps.
+    """
+    numbers = range(draw(st.integers(1, 3)))
+    phases = [draw(_dags(f"p{number}s", probes_only=False, by_hand=by_hand)) for number in numbers]
     return plans.plan_of(phases, verification=draw(_dags("v", probes_only=True)))
 
 

@@ -22,9 +22,15 @@ def assert_legal(run: Run) -> None:
                 assert dags.may_begin(before, run.plan.step(event.step))
                 assert event.attempt == status.attempt + 1
                 assert status.state in (StepState.PENDING, StepState.STARTED, StepState.FAILED)
+            case events.ManualAsked():
+                status = before.status(event.step)
+                assert before.state is State.EXECUTING
+                assert dags.may_begin(before, run.plan.step(event.step))
+                assert (status.state, event.attempt) == (StepState.PENDING, status.attempt + 1)
             case events.StepSucceeded() | events.StepFailed():
                 status = before.status(event.step)
-                assert (status.state, status.attempt) == (StepState.STARTED, event.attempt)
+                begun = StepState.ASKED if event.name else StepState.STARTED
+                assert (status.state, status.attempt) == (begun, event.attempt)
             case _:
                 pass
         before = folding.apply(before, event)

@@ -14,6 +14,7 @@ from hypothesis import settings
 from bot.domain.authority import Person, Policy, Role
 from bot.domain.criteria import Reading
 from bot.domain.inventory import Inventory, Name
+from bot.domain.manual import ManualStep
 from bot.domain.plan import Plan, Step, plan_model
 
 MODERATE = settings(max_examples=60, deadline=None)
@@ -114,6 +115,7 @@ CATALOGUE: dict[str, type[Step]] = {
         *(Drain, SafetyBackup, Restore, Swap, Verify),
         *(StopServers, StartServers, LinkRelease, RestoreConfiguration),
         *(Health, Version, Synthetic, BackAtBaseline),
+        ManualStep,
     )
 }
 """Every step of the example by kind."""
@@ -278,6 +280,12 @@ def drain(name: str, *, needs: Iterable[str] = ()) -> dict[str, Any]:
 def swap(name: str, *, needs: Iterable[str] = (), **more: str) -> dict[str, Any]:
     """Return a step that destroys what came in after the backup."""
     return {**_step(name, needs, 3), **more, "kind": "postgres.swap", "target": "payments-db"}
+
+
+def by_hand(name: str, *, needs: Iterable[str] = (), **more: Any) -> dict[str, Any]:
+    """Return a step that a person does."""
+    said = {"title": f"Do {name}", "instructions": "Turn the key.\nThe lamp goes out."}
+    return {**_step(name, needs, 3), **said, **more, "kind": "manual.do", "target": "payments-servers"}
 
 
 def probe(name: str, *, needs: Iterable[str] = (), attempts: int = 3) -> dict[str, Any]:

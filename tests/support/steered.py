@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bot.domain import actions, control, events, execution
+from bot.domain import actions, control, events, execution, manual
 from bot.domain.actuation import Presence
 from bot.domain.events import AnyEvent, Choice, RemedyOffered
 from bot.domain.inventory import Inventory
@@ -27,7 +27,7 @@ _VALID = timedelta(hours=1)
 @st.composite
 def any_plan(draw: st.DrawFn) -> Plan:
     """Draw a plan of any shape whose steps act in two zones, some of them destroying data."""
-    document = draw(dags.any_plan()).model_dump(mode="json")
+    document = draw(dags.any_plan(by_hand=True)).model_dump(mode="json")
     for phase in document["phases"]:
         phase["steps"] = [draw(_elsewhere(step)) for step in phase["steps"]]
     return plans.MODEL.model_validate(document)
@@ -165,6 +165,10 @@ def words(run: Run, *, at: datetime) -> Iterator[AnyEvent]:
         yield from (stories.continuation_chosen(at), stories.handed_over(at), stories.extended(at))
         if run.last(events.CauseReported) is None:
             yield stories.cause_reported(at)
+        for step in manual.waiting(run):
+            attempt = run.status(step.id).attempt
+            yield from [stories.done_by_hand(at, step.id, attempt)] * 2
+            yield stories.cannot(at, step.id, attempt)
     if run.state is State.HELD:
         yield from decisions(run, at=at)
 

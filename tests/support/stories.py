@@ -36,6 +36,7 @@ from bot.domain.events import (
     LeadHandedOver,
     LossConfirmed,
     LossFound,
+    ManualAsked,
     PartlyChecked,
     Refused,
     Rejected,
@@ -270,6 +271,40 @@ def deployments_released(when: datetime) -> DeploymentsReleased:
 def started(when: datetime, step: str, attempt: int = 1) -> StepStarted:
     """A step is about to act."""
     return StepStarted(at=when, who=_WORKER, why=step, step=step, attempt=attempt)
+
+
+def manual_asked(when: datetime, step: str, attempt: int = 1) -> ManualAsked:
+    """The turn of a step has come that a person does."""
+    return ManualAsked(at=when, who=_WORKER, why=step, step=step, attempt=attempt)
+
+
+def done_by_hand(when: datetime, step: str, attempt: int = 1, *, evidence: str = "") -> StepSucceeded:
+    """The person says that it is done."""
+    return StepSucceeded(
+        at=when,
+        who=ON_CALL,
+        why="turned it",
+        step=step,
+        attempt=attempt,
+        words="done by O. Neill: turned it",
+        name="O. Neill",
+        role="On-call Engineer",
+        evidence=evidence,
+    )
+
+
+def cannot(when: datetime, step: str, attempt: int = 1) -> StepFailed:
+    """The person says that it cannot be done."""
+    return StepFailed(
+        at=when,
+        who=ON_CALL,
+        why="the key is lost",
+        step=step,
+        attempt=attempt,
+        brief="O. Neill says that it cannot be done: the key is lost.",
+        name="O. Neill",
+        role="On-call Engineer",
+    )
 
 
 def succeeded(

@@ -117,6 +117,8 @@ _SAID: Final = (
     ("abort rb-0001 now why", "give it up and stop running steps as well"),
     ("retry rb-0001 step why", "run a held step again"),
     ("done rb-0001 step why", "you have seen the effect of a held step; needs who may approve"),
+    ("done rb-0001 step what evidence: link", "you did what a step asks a person to do"),
+    ("cannot rb-0001 step why", "what a step asks a person to do cannot be done"),
     ("skip rb-0001 step why", "go on without a held step; needs who may approve"),
     ("remedy rb-0001 step remedy why", "run what may help a held step; the thread names the remedies"),
     ("extend rb-0001 20m why", "extend the window and tell everybody"),

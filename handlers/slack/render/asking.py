@@ -11,7 +11,7 @@ from bot.domain.messages import Asks, Question
 from bot.domain.run import Run, StepState
 from bot.domain.times import in_words, utc_minute
 from handlers.slack import ids
-from handlers.slack.render import kit
+from handlers.slack.render import by_hand, kit
 from handlers.slack.render.message import MOST_TEXT_EDITED, Block, Message, first_that_fits, squeezed
 from handlers.slack.render.rich import Line, Part, clip, fallback, paragraph, row, text, user, words
 from handlers.slack.tickets import ButtonValue
@@ -61,6 +61,8 @@ def is_open(run: Run, asked: Question) -> bool:
             return run.state is State.AUTHORISED and open_ is not None and open_ is run.history[asked.seq - 1]
         case Asks.DEPLOYMENTS:
             return run.blocks_deployments
+        case Asks.MANUAL:
+            return steerable and by_hand.is_open(run, asked)
 
 
 def buttons(run: Run, asked: Question) -> list[Block]:
@@ -88,6 +90,7 @@ _BUTTONS: Final[dict[Asks, tuple[tuple[str, str, str], ...]]] = {
     Asks.WINDOW: (("Go on", "continue", "primary"), ("Abort: fix forward", "abort", "danger")),
     Asks.LOSS: (("Confirm the loss", "confirm", "danger"), ("Stand down", "abort", "")),
     Asks.DEPLOYMENTS: (("Lift the hold", "unblock", ""),),
+    Asks.MANUAL: (("Done", "done", "primary"), ("Cannot be done", "cannot", "")),
 }
 
 
@@ -183,6 +186,10 @@ def _deployments(run: Run, asked: Question, _event: events.AnyEvent) -> list[Lin
     return [words(steering.blocked_words(run)), [text("Pipelines ask with "), text(check, code=True), text(".")]]
 
 
+def _by_hand(run: Run, asked: Question, _event: events.AnyEvent) -> list[Line]:
+    return [row("Rollback", _titled(run)), *by_hand.lines(run, asked.step)]
+
+
 def _call(run: Run, asked: Question) -> str:
     """Return what is wanted of the reader; said only as long as the question is open."""
     if asked.about is not Asks.LOSS:
@@ -198,6 +205,7 @@ _CALLS: Final = {
     Asks.EXTENSION: "One click sends it to everybody. Otherwise it sends itself when the window is exceeded.",
     Asks.WINDOW: "Go on, or fix forward? It goes on until somebody decides.",
     Asks.DEPLOYMENTS: "Lift it when a good version is ready to be deployed.",
+    Asks.MANUAL: "Do it, then say so here. What needs it waits; everything else goes on.",
 }
 _TITLES: Final = {
     Asks.PAUSE: ("⏸ The rollback is on hold", "▶ The rollback was on hold"),
@@ -206,6 +214,7 @@ _TITLES: Final = {
     Asks.WINDOW: ("⏰ The rollback window is exceeded", "⏰ The rollback window was exceeded"),
     Asks.LOSS: ("⚠️ Data would be lost", "⚠️ Data would be lost"),
     Asks.DEPLOYMENTS: ("🔒 Deployments are blocked", "🔓 Deployments were blocked"),
+    Asks.MANUAL: ("🙋 A step for a person", "🙋 A step for a person"),
 }
 _SAID: Final[dict[Asks, Callable[[Run, Question, events.AnyEvent], list[Line]]]] = {
     Asks.PAUSE: _pause,
@@ -214,6 +223,7 @@ _SAID: Final[dict[Asks, Callable[[Run, Question, events.AnyEvent], list[Line]]]]
     Asks.WINDOW: _window,
     Asks.LOSS: _loss,
     Asks.DEPLOYMENTS: _deployments,
+    Asks.MANUAL: _by_hand,
 }
 _ENDED: Final = (events.AbortAsked, events.Rejected)
 _ANSWERS: Final[dict[Asks, tuple[type[events.Event], ...]]] = {
@@ -223,6 +233,7 @@ _ANSWERS: Final[dict[Asks, tuple[type[events.Event], ...]]] = {
     Asks.WINDOW: (events.ContinuationChosen, events.Extended, *_ENDED),
     Asks.LOSS: (events.LossConfirmed, *_ENDED),
     Asks.DEPLOYMENTS: (events.DeploymentsReleased,),
+    Asks.MANUAL: (events.StepSucceeded, events.StepFailed, *_ENDED),
 }
 _SAID_SO: Final[dict[type[events.Event], str]] = {
     events.ResumeAsked: "resumed it",
@@ -232,6 +243,8 @@ _SAID_SO: Final[dict[type[events.Event], str]] = {
     events.ContinuationChosen: "chose to go on",
     events.LossConfirmed: "confirmed the loss",
     events.DeploymentsReleased: "lifted the hold on deployments",
+    events.StepSucceeded: "did it",
+    events.StepFailed: "says that it cannot be done",
 }
 
 
@@ -239,10 +252,16 @@ def _answer(run: Run, asked: Question) -> Line:
     """Return who answered what; what somebody said about another step is no answer."""
     kinds = _ANSWERS[asked.about]
     for event in run.history[asked.seq :]:
-        decided = isinstance(event, events.Decided) and event.choice is not events.Choice.ABORT
-        if isinstance(event, kinds) and not (decided and getattr(event, "step", "") != asked.step):
+        if isinstance(event, kinds) and not _about_another(event, asked):
             return _answered(event)
     return [text("This needs no decision any more.")]
+
+
+def _about_another(event: events.Event, asked: Question) -> bool:
+    if isinstance(event, events.Decided) and event.choice is events.Choice.ABORT:
+        return False
+    told = (events.Decided, events.StepSucceeded, events.StepFailed)
+    return isinstance(event, told) and event.step != asked.step
 
 
 def _answered(event: events.Event) -> Line:
@@ -251,4 +270,7 @@ def _answered(event: events.Event) -> Line:
         done = f"decided: {event.choice.value.replace('_', ' ')}"
     if isinstance(event, events.Extended) and event.exceeded:
         return [text(f"The window was exceeded, and the extension sent itself at {utc_minute(event.at)}.")]
-    return [user(event.who), text(f" {done} at {utc_minute(event.at)}. ", bold=True), *words(event.why, most=500)]
+    shown = event.evidence if isinstance(event, events.StepSucceeded) else ""
+    more = [text(" — evidence: "), *words(shown)] if shown else []
+    when = text(f" {done} at {utc_minute(event.at)}. ", bold=True)
+    return [user(event.who), when, *words(event.why, most=500), *more]

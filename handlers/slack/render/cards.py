@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from bot.domain import control, events, forecast
+from bot.domain import control, events, forecast, manual
 from bot.domain.actuation import Progress
 from bot.domain.announcements import CARD
 from bot.domain.authority import Policy
@@ -146,6 +146,10 @@ def _held(run: Run) -> Iterator[Line]:
         running = any(run.status(step.id).state is StepState.STARTED for step in run.plan.steps())
         when = "⏸ On hold as soon as the running steps end, by" if running else "⏸ On hold by"
         yield row(when, [text(f"{run.pause.name}: "), *words(run.pause.why, most=300)])
+    waiting = manual.waiting(run) if run.state in control.STEERABLE else ()
+    if waiting:
+        names = ", ".join(clip(step.words(), 80) for step in waiting[:_MOST_HELD])
+        yield row("🙋 Waits for a person", f"{names}: say in the thread how it ended")
     if run.state is State.HELD:
         held = [step for step in run.plan.steps() if is_open(run, step.id)]
         for step in held[:_MOST_HELD]:

@@ -13,7 +13,7 @@ from bot.domain.run import Run
 from bot.domain.times import utc_minute
 from handlers.slack import ids
 from handlers.slack.commands import LONGEST_REASON
-from handlers.slack.render import kit
+from handlers.slack.render import by_hand, kit
 from handlers.slack.render.message import Block, Message, View
 from handlers.slack.render.rich import Line, clip, paragraph, row, text, words
 from handlers.slack.tickets import Ticket
@@ -54,6 +54,8 @@ _SAYINGS: Final = {
         "The deployment was not the cause: the actual one gets an incident of its own. The rollback goes on.",
     ),
     "unblock": ("Lift the hold", "Lift", "Deployments of the service are possible again."),
+    "done": ("Confirm a step", "Done", "You did it, or saw that it is done. The rollback goes on with it."),
+    "cannot": ("A step cannot be done", "Cannot be done", "The rollback is held, and somebody decides about it."),
 }
 FORMS: Final = frozenset(_SAYINGS)
 """The words that are said by a button; decisions about held steps have buttons of their own."""
@@ -115,9 +117,10 @@ def say_modal(ticket: Ticket, run: Run, policy: Policy) -> View:
     if ticket.verb == "confirm" and run.open_confirmation:
         told += _losses(run.open_confirmation)
     more = None if standing_down else _SAY_FIELDS.get(ticket.verb)
-    fields = more(run, policy) if more else []
+    fields = more(run, policy) if more else by_hand.fields(ticket, run)
     optional = ticket.verb in ("remedy", "handover") or (ticket.verb == "extend" and _drafted(run))
-    blocks = [paragraph(told), *fields, _reason("Why?", optional=optional)]
+    why = "What was done?" if ticket.verb == "done" else "Why?"
+    blocks = [paragraph(told), *fields, _reason(why, optional=optional)]
     return _form(title, "Abort all the same" if ticket.warned else submit, ids.SAY_VIEW, blocks, ticket)
 
 

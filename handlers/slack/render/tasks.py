@@ -22,10 +22,17 @@ VERIFICATION: Final = "Verification"
 _STATUS: Final = {
     StepState.PENDING: "pending",
     StepState.STARTED: "in_progress",
+    StepState.ASKED: "in_progress",
     StepState.DONE: "complete",
     StepState.SKIPPED: "complete",
     StepState.FAILED: "error",
     StepState.HELD: "error",
+}
+_URGENCY: Final = {
+    state: number
+    for number, state in enumerate(
+        (StepState.HELD, StepState.ASKED, StepState.FAILED, StepState.STARTED, StepState.PENDING)
+    )
 }
 _TITLE: Final = 150
 
@@ -90,8 +97,7 @@ def _folded(run: Run, groups: list[_Group], progress: Mapping[str, Progress], ro
 
 def _within(run: Run, group: _Group, progress: Mapping[str, Progress], room: Room, index: int) -> Iterator[Block]:
     # What needs a person or is under way is never folded before what waits or is over.
-    urgency = {StepState.HELD: 0, StepState.FAILED: 1, StepState.STARTED: 2, StepState.PENDING: 3}
-    ranked = sorted(group.steps, key=lambda step: urgency.get(run.status(step.id).state, 4))
+    ranked = sorted(group.steps, key=lambda step: _URGENCY.get(run.status(step.id).state, len(_URGENCY)))
     shown = {step.id for step in ranked[: room.active]}
     yield from (_card(run, group, step, progress, room) for step in group.steps if step.id in shown)
     more = [step for step in group.steps if step.id not in shown]
@@ -132,6 +138,8 @@ def _told(step: Step, status: StepStatus, progress: Progress | None) -> str:
         case StepState.STARTED:
             going = standing.amount(progress) if progress else f"expected {in_words(step.expected)}"
             return "; ".join(part for part in (attempt, going) if part)
+        case StepState.ASKED:
+            return "; ".join(part for part in (attempt, "waits for a person, see the thread") if part)
         case StepState.DONE | StepState.SKIPPED:
             return "; ".join(part for part in (_took(status), attempt, status.words) if part)
         case StepState.FAILED:
