@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bot.domain.errors import RollbackError, StoreUnavailableError
+from bot.domain.errors import RollbackError, StoreUnavailableError, UnknownServiceError
 from bot.domain.run import Run
 from bot.domain.steering import blocked_words
 from bot.engine.service import Service
@@ -27,7 +27,8 @@ def routes(service: Service, *, token: str) -> Iterable[web.RouteDef]:
     """Return the route by which a pipeline asks before it deploys.
 
     200 ``{"deploy": true}``; 423 ``{"deploy": false, "reason": ..., "rollbacks": [...]}`` while a rollback blocks
-    deployments; 503 when it cannot be told, which is not a yes; 401 without the token, 400 for no service.
+    deployments; 503 when it cannot be told, which is not a yes; 401 without the token, 400 for no service, 404 for
+    one that the inventory does not know.
 
     Args:
         service: The use cases.
@@ -48,6 +49,8 @@ def routes(service: Service, *, token: str) -> Iterable[web.RouteDef]:
             return web.json_response({"error": "that is no name of a service"}, status=400)
         try:
             blocking = await service.blocking(name)
+        except UnknownServiceError as error:
+            return web.json_response({"deploy": False, "reason": f"{error.brief} {error.resolution}"}, status=404)
         except (StoreUnavailableError, RollbackError) as error:
             log.warning("a pipeline asked for %r, and it cannot be told: %s", name, error)
             answer = {"deploy": False, "reason": "It cannot be told at the moment. Do not deploy before it can."}

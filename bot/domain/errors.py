@@ -76,6 +76,10 @@ class RefusedError(RollbackError):
     """The request is understood and refused: wrong state, wrong person, stale button, locked target."""
 
 
+class UnknownServiceError(RefusedError):
+    """No target of the inventory belongs to a service of that name."""
+
+
 class LeaseLostError(Exception):
     """Another worker holds the run now: this one may write nothing more and must stop its actuators."""
 

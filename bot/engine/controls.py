@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import timedelta
 
 from bot.domain import authority, control, events, forecast
 from bot.domain.announcements import ask_of
 from bot.domain.authority import Ruling
-from bot.domain.errors import RefusedError
+from bot.domain.errors import RefusedError, UnknownServiceError
 from bot.domain.events import AnyEvent, Choice
 from bot.domain.execution import beyond_return
 from bot.domain.lifecycle import State
@@ -280,8 +281,22 @@ class Controls(Reception):
         return await self._put(rollback_id, actor, make)
 
     async def blocking(self, service: str) -> tuple[Run, ...]:
-        """Return the rollbacks because of which deployments of a service are blocked, the newest first."""
-        return await self._runs.blocking(service)
+        """Return the rollbacks because of which deployments of a service are blocked, the newest first.
+
+        Raises:
+            UnknownServiceError: If nothing blocks it and the inventory does not know it: a name that was misspelt
+                must not read as a yes. Without an inventory, as on a pipeline's machine, nobody can tell.
+        """
+        found = await self._runs.blocking(service)
+        known = sorted({target.service for _, target in self._inventory.items()})
+        if known and not found and service not in known:
+            near = difflib.get_close_matches(service, known, n=1)
+            raise UnknownServiceError(
+                f"No target of the inventory belongs to a service {service[:80]!r}.",
+                untouched="Nothing was looked up.",
+                resolution=f"Did you mean {near[0]}?" if near else "Ask for a service that the inventory knows.",
+            )
+        return found
 
     async def blocked(self) -> tuple[Run, ...]:
         """Return the rollbacks because of which deployments of any service are blocked, the newest first."""

@@ -12,7 +12,7 @@ import pytest
 from bot.domain import events
 from bot.domain.actuation import Loss, Observation, Outcome, Presence, Remedy
 from bot.domain.control import ConfirmationNeededError
-from bot.domain.errors import ActuatorError, RefusedError, StoreUnavailableError
+from bot.domain.errors import ActuatorError, RefusedError, StoreUnavailableError, UnknownServiceError
 from bot.domain.events import Choice
 from bot.domain.lifecycle import State
 from bot.domain.plan import Plan
@@ -493,6 +493,14 @@ async def test_deployments_are_blocked(lab: Lab) -> None:
     assert await service.blocking("payments") == ()
     with pytest.raises(RefusedError, match="blocks no deployments"):
         await service.lift(run.id, MANAGER, reason="again")
+
+
+async def test_a_service_that_nobody_knows(lab: Lab) -> None:
+    """Whether an unknown service may be deployed is no question that is answered with yes."""
+    for name, words in (("paymets", "Did you mean payments?"), ("x", "that the inventory knows")):
+        with pytest.raises(UnknownServiceError) as told:
+            await lab.service().blocking(name)
+        assert words in told.value.resolution
 
 
 async def test_unknown_targets_are_surveyed_as_unknown(lab: Lab) -> None:

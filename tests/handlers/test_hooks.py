@@ -56,7 +56,7 @@ async def test_service_that_nothing_blocks_may_be_deployed(method: str) -> None:
 
 
 async def test_blocked_service_is_told_why_until_the_hold_is_lifted() -> None:
-    """423 names the rollback and its reason; another service is not concerned; lifted, the answer is yes."""
+    """423 names the rollback and its reason; lifted, the answer is yes."""
     async with hook() as (url, runs, client):
         run = runs.runs["rb-0001"] = blocking()
         status, document = await ask(client, f"{url}payments")
@@ -64,10 +64,17 @@ async def test_blocked_service_is_told_why_until_the_hold_is_lifted() -> None:
         assert document["deploy"] is False
         assert "blocked since 2024-01-15 15:47 UTC by rb-0001 (CHG0012345" in document["reason"]
         assert document["rollbacks"] == [{"id": "rb-0001", "change": "CHG0012345", "state": "aborted"}]
-        assert (await ask(client, f"{url}orders"))[0] == 200
         lifted = events.DeploymentsReleased(at=rollbacks.at(30), who="U0MANAGER", why="fixed", name="J. Smith")
         runs.runs["rb-0001"] = apply(run, lifted)
         assert (await ask(client, f"{url}payments"))[0] == 200
+
+
+async def test_a_misspelt_service_is_not_a_yes() -> None:
+    """404 and a no, with the name that was meant, for a service that the inventory does not know."""
+    async with hook() as (url, _, client):
+        status, document = await ask(client, f"{url}paymets")
+        assert (status, document["deploy"]) == (404, False)
+        assert document["reason"].endswith("Did you mean payments?")
 
 
 async def test_what_cannot_be_told_is_not_a_yes() -> None:

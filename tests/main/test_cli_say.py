@@ -226,6 +226,17 @@ def test_what_cannot_be_told_is_not_a_yes(site: Site) -> None:
     assert (result.exit_code, "Do not deploy" in result.output) == (11, True)
 
 
+def test_a_misspelt_service_is_not_a_yes(site: Site) -> None:
+    """A pipeline that asks for a service nobody knows is told so, and not to deploy."""
+    assert run("hold", "check", "paymets").exit_code == 0  # without an inventory nobody can tell
+    file = site.folder / "inventory.yaml"
+    file.write_text(yaml.safe_dump(plans.inventory().model_dump(mode="json")), encoding="utf-8")
+    site.monkeypatch.setenv("ROLLBACK_INVENTORY", str(file))
+    assert run("hold", "check", "payments").exit_code == 0
+    result = run("hold", "check", "paymets")
+    assert (result.exit_code, "Did you mean payments?" in result.output) == (11, True)
+
+
 def test_status(site: Site) -> None:
     """The status shows each step and who leads; without a rollback it says so."""
     assert "No rollback is under way" in run("status").output
