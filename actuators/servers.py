@@ -132,9 +132,7 @@ class ServiceActuator:
 
             async def one(host: Host) -> str:
                 wanted = self._wanted
-                return await servers_manager.bring(
-                    transport, host, group.manager, wanted=wanted, clock=context.clock
-                )
+                return await servers_manager.bring(transport, host, group, wanted=wanted, clock=context.clock)
 
             doing = "Starting the service" if self._wanted is ServiceState.RUNNING else "Stopping the service"
             return await _everywhere(step, context, group, one, doing=doing)

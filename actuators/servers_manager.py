@@ -10,7 +10,7 @@ from actuators.processes import Finished
 from actuators.redact import redact, tail
 from actuators.transport import HostError, Transport
 from bot.domain.clock import Clock
-from bot.domain.inventory import Host, ServiceCommands, Systemd
+from bot.domain.inventory import Host, ServerGroup, ServiceCommands, Systemd
 
 _TURN = 150.0
 """Seconds that a start or stop may take; systemd itself gives up after 90 (DefaultTimeoutStopSec)."""
@@ -81,20 +81,21 @@ async def state_of(transport: Transport, host: Host, manager: Manager) -> Servic
     )
 
 
-async def bring(transport: Transport, host: Host, manager: Manager, *, wanted: ServiceState, clock: Clock) -> str:
+async def bring(transport: Transport, host: Host, group: ServerGroup, *, wanted: ServiceState, clock: Clock) -> str:
     """Start or stop the service if it is not so already, and return in words what it is.
 
     Raises:
         HostError: If it does not come to that; with the service's last messages.
     """
-    if isinstance(manager, ServiceCommands):
+    manager = group.manager
+    if isinstance(manager, ServiceCommands) and group.ssh is not None:
         return await _at_one_go(transport, host, manager, wanted=wanted, clock=clock)
     if await state_of(transport, host, manager) is wanted:
         return f"{wanted.value} already"
     # A unit's job is carried out by systemd itself, and a sudoers file may allow exactly this command: so it is
-    # neither leashed nor put into a script.
-    argv = _command(manager, _VERB[wanted])
-    finished = await transport.run(host, argv, sudo=True, timeout=_TURN, leashed=False)
+    # neither leashed nor put into a script. On the bot's own machine a script's programs would outlive the bot.
+    argv, leashed = _command(manager, _VERB[wanted]), not isinstance(manager, Systemd)
+    finished = await transport.run(host, argv, sudo=True, timeout=_TURN, leashed=leashed)
     await _must_be(wanted, transport, host, manager, finished, clock=clock)
     return wanted.value
 

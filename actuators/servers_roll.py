@@ -156,8 +156,7 @@ class _Rolling:
         )
 
     async def _bring(self, host: Host, wanted: ServiceState) -> None:
-        manager, clock = self.group.manager, self.context.clock
-        await servers_manager.bring(self.transport, host, manager, wanted=wanted, clock=clock)
+        await servers_manager.bring(self.transport, host, self.group, wanted=wanted, clock=self.context.clock)
 
 
 class RollActuator:
