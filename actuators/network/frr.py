@@ -126,6 +126,11 @@ class Frr:
         held, _, rest = done.out.strip().partition(" ")
         left, _, rest = rest.partition(" ")
         state, _, why = rest.partition(" ")
+        if done.returncode != 0 or held not in {"none", "held", "free"}:
+            resolution = f"See that the login may enter and read {session.machine.folder}."
+            raise refused(
+                session, "what waits cannot be told", _said(done), untouched=_UNTOUCHED, resolution=resolution
+            )
         if held == "held":
             return f"{left} s left" if state == "waiting" else state, ""
         why = values.masked(why)

@@ -108,8 +108,9 @@ end "stuck $why"
 """
 
 STATE = r"""
-cd -- "$1" 2>/dev/null && [ -f lock ] || { echo none; exit 0; }
-name=$(cat lock)
+cd -- "$1" || exit 1
+[ -e lock ] || { echo none; exit 0; }
+name=$(cat lock) || exit 1
 if flock -n -s lock true; then held=free; else held=held; fi
 read -r state why 2>/dev/null <"$name.change/state" || state=none
 read -r now rest </proc/uptime
@@ -118,7 +119,7 @@ left=$(( deadline - ${now%%.*} ))
 [ "$left" -gt 0 ] || left=0
 echo "$held $left $state $why"
 """
-"""Prints ``held`` or ``free``, the seconds left, and the state of the latest change. Argument: folder."""
+"""Prints ``none``; or ``held`` or ``free``, the seconds left, the latest change's state. Argument: folder."""
 
 WAIT = r"""
 cd -- "$1" || exit 1
@@ -137,8 +138,10 @@ exit 0
 
 CONFIRM = r"""
 cd -- "$1" || exit 1
-name=$(cat lock)
+name=$(cat lock) || exit 1
 if flock -n -s lock true; then echo 'none waits'; exit 1; fi
+read -r state why 2>/dev/null <"$name.change/state" || state=none
+case $state in waiting | confirmed) ;; *) echo "$state $why"; exit 1 ;; esac
 : >"$name.change/confirm" || exit 1
 n=0
 while [ "$n" -lt 50 ]; do
@@ -148,6 +151,8 @@ while [ "$n" -lt 50 ]; do
   n=$(( n + 1 ))
   sleep 0.1
 done
+# What is told to go back must not be confirmed later after all.
+rm -f -- "$name.change/confirm"
 echo "nobody answered: $state"
 exit 1
 """

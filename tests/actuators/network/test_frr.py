@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -226,6 +227,30 @@ async def test_what_frr_does_not_take_is_taken_back_at_once(router: Genuine) -> 
     assert caught.value.untouched == "The router went back: the configuration from before is in force."
     assert FAILED in router.running()
     assert router.keepers() == []
+
+
+async def test_a_folder_that_cannot_be_entered_tells_nothing(router: Genuine) -> None:
+    """Whether a change waits is not known then: no look reads as if none did."""
+    machine = {**router.entry["frr"], "folder": str(router.startup)}
+    step = reload(router)
+    seen = await ACTUATOR.observe(step, run_of(router, step, frr=machine))
+    assert (seen.presence, "what waits cannot be told" in seen.words) == (Presence.UNKNOWN, True)
+
+
+@pytest.mark.parametrize("state", ["applying", "reverting late", "waiting"])
+def test_only_what_waits_is_confirmed(tmp_path: Path, state: str) -> None:
+    """A change that is not in force yet, or goes back, is not confirmed, and neither is it later after all."""
+    change = tmp_path / "rb.change"
+    change.mkdir()
+    (tmp_path / "lock").write_text("rb\n")
+    (change / "state").write_text(f"{state}\n")
+    patient = frr_scripts.CONFIRM.replace("-lt 50", "-lt 2")
+    with (tmp_path / "lock").open() as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        argv = ["sh", "-c", patient, "sh", str(tmp_path)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, state in done.stdout) == (1, True)
+    assert not (change / "confirm").exists()
 
 
 async def test_a_keeper_that_was_killed_leaves_what_a_restart_takes_back(router: Genuine) -> None:
