@@ -38,6 +38,11 @@ free() {
   kept=$place number=1
   while [ -e "$kept" ]; do number=$((number + 1)); kept=$place-$number; done
 }
+# One that died between the two renames left no folder; what is carried over lies in the one that was moved away.
+if [ ! -e "$final" ] && [ ! -L "$final" ]; then
+  old=$(ls -dtc -- "${place%-*}"-* 2>/dev/null | head -n 1)
+  if [ -n "$old" ] && [ -d "$old" ]; then mv -T -- "$old" "$final"; fi
+fi
 free
 if mine "$final" && [ -d "$new" ] && ! mine "$new"; then mv -T -- "$new" "$kept"; free; fi
 rm -rf -- "$new"
@@ -85,7 +90,12 @@ cd -- "$final" || exit 1
 [ -f "$marker" ] || { [ -x . ] || exit 1; echo unmarked; exit 0; }
 [ "$(head -n 1 -- "$marker")" = "artifact $digest" ] || { head -n 1 -- "$marker"; exit 0; }
 echo marked
-tail -n +2 -- "$marker" | sha256sum -c --quiet 2>/dev/null | sed 's/: FAILED.*//'
+[ "$(wc -l <"$marker")" -gt 1 ] || exit 0
+# What finds no fault because it could not compare has not found the folder well.
+if ! found=$(tail -n +2 -- "$marker" | sha256sum -c --quiet 2>/dev/null); then
+  [ -n "$found" ] || { echo "its files cannot be compared with $marker" >&2; exit 1; }
+  printf '%s\\n' "$found" | sed 's/: FAILED.*//'
+fi
 exit 0
 """
 _LEFT = """set -eu

@@ -52,7 +52,13 @@ ln -s -- "$2" "$3"
 mv -fT -- "$3" "$1" || { rm -f -- "$3"; exit 1; }
 """
 _DIGESTS = """for file; do
-  if [ -f "$file" ]; then sha256sum < "$file" || exit 1; else echo "none -"; fi
+  if [ -f "$file" ]; then sha256sum < "$file" || exit 1; continue; fi
+  if [ ! -e "$file" ] && [ ! -L "$file" ]; then
+    # The shell cannot tell what is not there from what it may not see.
+    said=$(ls -d -- "$file" 2>&1)
+    case $said in *"No such file"* | *"Not a directory"*) ;; *) printf '%s\\n' "$said" >&2; exit 1 ;; esac
+  fi
+  echo "none -"
 done
 """
 # The digest is compared on the host before anything is put in place: a connection that is cut looks to `cat` like

@@ -274,8 +274,30 @@ async def test_a_crash_is_made_good(one_ssh_host: SshEstate, died: str) -> None:
         one_ssh_host.only.write("app/app", "patched")
     await actuator().apply(UNPACK, context)
     assert one_ssh_host.only.read("app/app") == "v2.3.1"
+    assert one_ssh_host.only.read("app/data/orders") == "1, 2, 3"
     assert one_ssh_host.only.read(f"{KEPT}/new") == "only in v2.4.0"
     assert not beside.exists()
+
+
+async def test_what_cannot_be_compared_is_not_taken_for_well(one_ssh_host: SshEstate) -> None:
+    """Where the host cannot compute digests nobody knows what the folder holds, and no fault found is no proof."""
+    deployed(one_ssh_host)
+    await actuator().apply(UNPACK, run_of(one_ssh_host))
+    one_ssh_host.only.write("app/app", "patched by hand")
+    one_ssh_host.only.write("bin/sha256sum", "#!/bin/sh\nexit 137\n", mode=0o755)
+    seen = await actuator().observe(UNPACK, run_of(one_ssh_host))
+    assert seen.presence is Presence.UNKNOWN
+    assert "cannot be compared" in seen.words
+
+
+async def test_a_crash_between_the_renames_is_made_good_on_another_day(one_ssh_host: SshEstate) -> None:
+    """What is carried over is found in the folder that was moved away, whatever the date in its name."""
+    deployed(one_ssh_host)
+    root = one_ssh_host.only.root
+    (root / "app").rename(root / "app.before-rb-0004-20240114")
+    await actuator().apply(UNPACK, run_of(one_ssh_host))
+    assert one_ssh_host.only.read("app/data/orders") == "1, 2, 3"
+    assert one_ssh_host.only.read(f"{KEPT}/new") == "only in v2.4.0"
 
 
 @pytest.mark.parametrize("estate", [ASYNCSSH, SUDO], indirect=True)

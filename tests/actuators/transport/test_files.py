@@ -208,6 +208,23 @@ async def test_a_refused_access_over_ssh_says_so_and_changes_nothing(one_ssh_hos
     assert folder.release() == "v2.4.0"
 
 
+@linux_only
+@pytest.mark.skipif(not is_root(), reason="only root can run the host's commands as somebody without rights")
+async def test_a_digest_behind_a_closed_folder_is_not_told_as_nothing(one_ssh_host: SshEstate) -> None:
+    """What lies where the login may not look is an error, and never a file that is not there."""
+    group = ServerGroup.model_validate(one_ssh_host.group)
+    folder, host = one_ssh_host.only, group.hosts[0]
+    one_ssh_host.servers["app01"].as_nobody = True
+    (folder.root / "shut").mkdir()
+    folder.write("shut/file", "x")
+    (folder.root / "shut").chmod(0o700)
+    async with open_group(group, "t") as transport:
+        with pytest.raises(HostError, match="Permission denied"):
+            await transport.digests(host, [f"{folder.base}/shut/file"])
+        none = f"{folder.base}/etc/none"
+        assert await transport.digests(host, [none]) == {none: None}
+
+
 @pytest.mark.skipif(is_root(), reason="no file is closed to root")
 async def test_a_refused_access_on_this_machine_says_so_and_changes_nothing(place: Path) -> None:
     """Without the right to a folder, the error says "denied", and what to do about it."""
