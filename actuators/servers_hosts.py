@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from pydantic import Field
 
+from actuators.targets import target_of
 from actuators.transport import (
     HostError,
     HostKeyError,
@@ -84,14 +85,7 @@ def group_of(step: Step, context: Context) -> ServerGroup:
     Raises:
         ActuatorError: If the inventory has no server group of that name.
     """
-    group = context.inventory.find(step.target)
-    if isinstance(group, ServerGroup):
-        return group
-    raise ActuatorError(
-        f"The inventory has no server group {step.target}.",
-        untouched="No host was contacted.",
-        resolution="Correct the step's target in the plan, or add the group to the inventory.",
-    )
+    return target_of(step, context, ServerGroup, called="server group", section="server_groups")
 
 
 def _with_sudo(step: ServersStep, group: ServerGroup) -> ServerGroup:

@@ -209,7 +209,7 @@ async def test_a_group_that_cannot_be_opened_is_a_finding_and_no_crash(
 async def test_an_unknown_group_is_told_by_its_name(one_ssh_host: SshEstate) -> None:
     """A step on a group that the inventory does not know fails with that name."""
     step = StopServers(id="stop", target="elsewhere")
-    assert "The inventory has no server group elsewhere." in fails(
+    assert "Step stop: elsewhere is not in the inventory." in fails(
         await actuator(step).check(step, one_ssh_host.context(step))
     )
 
