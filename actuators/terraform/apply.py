@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 from actuators.remedies import shown
 from actuators.terraform import aid, approval, code, core, places, saved
 from actuators.terraform.core import Core, LockedError
+from actuators.terraform.preview import hidden
 from actuators.terraform.saved import SavedPlan
 from actuators.terraform.steps import TerraformApply
 from actuators.terraform.values import State
@@ -146,7 +148,15 @@ async def _anew(step: TerraformApply, context: Context, kept: saved.Kept | None)
 
 
 async def _carry_out(tool: Core, plan: SavedPlan, before: State, step: TerraformApply, context: Context) -> Outcome:
-    """Keep the state, and apply the saved plan."""
+    """Keep the state, and apply the saved plan; never on a state that does not know what was done before."""
+    waiting = places.unsaved(before, step, context)
+    if waiting is not None:
+        raise ActuatorError(
+            f"The state of {step.target} after an earlier attempt was never written. What it should hold"
+            f" {aid.rescued(waiting['kept_state'], waiting['kept_sha256'])}.",
+            untouched="Nothing was applied.",
+            resolution="Restore that state first; if it is not wanted, move the file away. Then retry.",
+        )
     kept = places.keep(before, step, context)
     await _apply(tool, plan, step, context)
     after = await tool.state()
@@ -174,6 +184,8 @@ async def _apply(tool: Core, plan: SavedPlan, step: TerraformApply, context: Con
             untouched="Nothing was applied.",
             resolution="Look who else can write to the stack's `folder`.",
         )
+    # A provider may quote in an error what the code marks as sensitive.
+    tool = replace(tool, secrets=hidden(plan.document, tool.secrets))
     done = 0
 
     def progress(line: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from actuators.targets import target_of
 from actuators.terraform.steps import StackStep
-from actuators.terraform.values import State
+from actuators.terraform.values import State, read_state
 from bot.domain.actuation import Context
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import TerraformStack
@@ -46,14 +46,36 @@ def rescue(module: Path, step: StackStep, context: Context) -> dict[str, str] | 
     Returns:
         The file and its digest as `keep` returns them; None: it has left none.
     """
+    left = module / "errored.tfstate"
     try:
-        data = (module / "errored.tfstate").read_bytes()
+        data = left.read_bytes()
     except OSError:
         return None
     folder = private_folder(Path(stack_of(step, context).folder) / "states" / step.target)
     file = folder / f"{context.token(step)}-unsaved-{digest(data)[:12]}.tfstate"
     write(file, data)
+    # The folder may be used again: a later failure of another kind must not be taken for this one.
+    left.unlink(missing_ok=True)
     return {"kept_state": str(file), "kept_sha256": digest(data)}
+
+
+def unsaved(present: State, step: StackStep, context: Context) -> dict[str, str] | None:
+    """Return the rescued state that is newer than the present one: what it tells of would be done twice.
+
+    Returns:
+        The file and its digest as `keep` returns them; None: the backend has all.
+    """
+    folder = Path(stack_of(step, context).folder) / "states" / step.target
+    for file in folder.glob("*-unsaved-*.tfstate"):
+        try:
+            data = file.read_bytes()
+            state = read_state(data.decode())
+        except (OSError, ValueError):
+            # Written in part, or taken away meanwhile: nothing that could be restored.
+            continue
+        if state is not None and state.lineage == present.lineage and state.serial > present.serial:
+            return {"kept_state": str(file), "kept_sha256": digest(data)}
+    return None
 
 
 def write(file: Path, data: bytes) -> None:

@@ -145,6 +145,8 @@ def _secret_values(document: Mapping[str, Any]) -> set[str]:
         found |= _marked(entry.get("change") or {})
     for change in (document.get("output_changes") or {}).values():
         found |= _marked(change)
+    for action in document.get("action_invocations") or ():
+        found |= set(_sensitive(action.get("config_values"), action.get("config_sensitive")))
     values = document.get("variables") or {}
     root = (document.get("configuration") or {}).get("root_module") or {}
     for name, variable in (root.get("variables") or {}).items():

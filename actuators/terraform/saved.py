@@ -143,6 +143,9 @@ def forget_step(step: StackStep, context: Context, *, noted: bool) -> None:
     for folder in runs_of(step, context).glob(f"{context.token(step)}.*"):
         # A step's name may go on with a dot, the random end has none.
         own = folder.name.rpartition(".")[0] == context.token(step)
+        if own:
+            # A killed worker's tool may have left a state there that its backend did not take.
+            places.rescue(folder / "code" / places.stack_of(step, context).path, step, context)
         if own and (noted or not (folder / _NOTE).exists()):
             shutil.rmtree(folder, ignore_errors=True)
 

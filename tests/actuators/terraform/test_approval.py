@@ -150,6 +150,28 @@ async def test_an_approver_sees_every_attribute_and_no_secret(
     assert any(line.startswith("output.login: ") for line in lines)
 
 
+async def test_a_failure_tells_no_secret_of_the_plan(stack: Stack, tmp_path: Path) -> None:
+    """A provider's error may quote what the code marks as sensitive: it is masked as in the plan."""
+    text = f"""
+    variable "password" {{
+      sensitive = true
+      default   = "{SECRET}"
+    }}
+    resource "terraform_data" "app" {{
+      provisioner "local-exec" {{
+        command = "echo ${{var.password}}; exit 1"
+      }}
+    }}
+    """
+    other, (commit,) = other_code(stack, tmp_path / "repository", text)
+    step = going_back(stack, commit=commit, expect={"add": 2, "change": 2, "destroy": 3})
+    deployed = json.loads(stack.server.state)
+    stack.server.state = json.dumps({**deployed, "resources": []}).encode()
+    error = await refused(step, await approved(other, step))
+    assert "exit status 1" in error.output
+    assert SECRET not in f"{error.brief} {error.output}"
+
+
 async def test_another_worker_applies_a_plan_that_does_the_same(stack: Stack, tmp_path: Path) -> None:
     """Where the saved plan is not, the plan is made anew, and applied because its seal is the approved one."""
     step = going_back(stack)

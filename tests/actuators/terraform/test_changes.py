@@ -166,6 +166,18 @@ def test_nothing_secret_is_in_any_line() -> None:
     assert "    (sensitive)" in lines
 
 
+def test_a_secret_of_an_action_is_masked_wherever_it_is_copied() -> None:
+    """What an action marks as sensitive is hidden in the resources beside it too."""
+    action = {
+        "address": "action.a.b",
+        "config_values": {"login": "hunter-2", "x": 1},
+        "config_sensitive": {"login": True},
+    }
+    lines = preview(plan(entry("a.b", "create", after={"copy": "by hunter-2!"}), action_invocations=[action]))
+    assert '    copy: "by ***!"' in lines
+    assert "    config_values.login: (sensitive)" in lines
+
+
 def test_long_plans_are_cut_and_the_rest_is_counted() -> None:
     """Neither many resources, nor many attributes, nor a long value makes the text too long for a thread."""
     wide = entry("a.wide", "create", after={f"x{n:02}": n for n in range(30)} | {"a": "v" * 500})

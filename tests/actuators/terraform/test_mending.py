@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actuators import terraform
-from actuators.terraform import TerraformApply, TerraformImport, TerraformStateRm, TerraformUnlock
+from actuators.terraform import TerraformApply, TerraformImport, TerraformStateRm, TerraformUnlock, places, saved
 from actuators.terraform.steps import Expect
 from actuators.terraform.values import read_complaints
 from bot.domain.actuation import Context, Fault, Presence, Registry, Remedy, Verdict
@@ -196,6 +196,62 @@ async def test_a_state_that_the_backend_did_not_take_is_kept_and_restored(stack:
     await actuator.apply(remedy.step, context)
     assert sorted(stack.server.names()) == ["app", "logs"]
     assert (await REGISTRY.actuator(step).observe(step, context)).presence is Presence.PRESENT
+
+
+async def test_a_state_that_was_restored_is_not_told_of_again(stack: Stack) -> None:
+    """A later failure of another kind is told as what it is: an old state must not be offered once more."""
+    step = apply_step(stack.code.good)
+    stack = stack.but(backend={**stack.server.backend(), "update_method": "PUT"})
+    context = await approved(stack, step)
+    assert "could not be written after applying" in (await failing(step, context)).brief
+    (file,) = stack.folder.glob("states/*/*-unsaved-*")
+    stack.server.state = file.read_bytes()
+    file.with_name("cut-off-unsaved-1.tfstate").write_bytes(file.read_bytes()[:40])
+    stack.server.left_locked()
+    with pytest.raises(ActuatorError, match="is locked"):
+        await REGISTRY.actuator(step).apply(step, context)
+
+
+async def test_a_retry_before_the_state_is_written_repeats_nothing(stack: Stack) -> None:
+    """While the state does not know what was done, the plan would do it twice: the remedy is offered again."""
+    step = apply_step(stack.code.good)
+    stack = stack.but(backend={**stack.server.backend(), "update_method": "PUT"})
+    context = await approved(stack, step)
+    await failing(step, context)
+    (file,) = stack.folder.glob("states/*/*-unsaved-*")
+    fault = await failing(step, context)
+    assert list(stack.folder.glob("states/*/*-unsaved-*")) == [file]
+    assert "was never written" in fault.brief
+    assert (await offered(step, fault, context))["unsaved-state"].step.file == str(file)  # type: ignore[attr-defined]  # it has one
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_a_killed_worker_could_not_save_is_kept(stack: Stack, *, noted: bool) -> None:
+    """The state that the tool left in the run's folder stands nowhere else: it outlives the folder."""
+    step = apply_step(stack.code.good)
+    context = stack.context(step)
+    killed = saved.runs_of(step, context) / f"{context.token(step)}.killed"
+    module = killed / "code" / places.stack_of(step, context).path
+    module.mkdir(parents=True)
+    (module / "errored.tfstate").write_bytes(stack.code.state)
+    saved.forget_step(step, context, noted=noted)
+    (file,) = stack.folder.glob("states/*/*-unsaved-*")
+    assert file.read_bytes() == stack.code.state
+    assert not killed.exists()
+
+
+def test_a_worker_killed_in_the_folder_of_the_approved_plan_loses_no_state(stack: Stack) -> None:
+    """The folder stays for the next attempt, which must know first what was not saved."""
+    step = apply_step(stack.code.good)
+    context = stack.context(step)
+    shown = saved.runs_of(step, context) / f"{context.token(step)}.shown"
+    module = shown / "code" / places.stack_of(step, context).path
+    module.mkdir(parents=True)
+    (shown / "shown.json").touch()
+    (module / "errored.tfstate").write_bytes(stack.code.state)
+    saved.forget_step(step, context, noted=False)
+    assert len(list(stack.folder.glob("states/*/*-unsaved-*"))) == 1
+    assert shown.exists()
 
 
 @pytest.mark.parametrize("content", [None, "", "no state"])
