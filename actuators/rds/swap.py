@@ -124,13 +124,22 @@ class SwapBackActuator:
 
 async def _returning(step: RdsSwapBack, estate: Estate) -> Instance:
     found = await estate.of_resource(step.resource)
-    if found is not None:
-        return found
-    raise ActuatorError(
-        f"There is no instance {step.resource} in {estate.target.region}.",
-        untouched="No instance was renamed.",
-        resolution="See whether it was deleted (rds.events).",
-    )
+    if found is None:
+        raise ActuatorError(
+            f"There is no instance {step.resource} in {estate.target.region}.",
+            untouched="No instance was renamed.",
+            resolution="See whether it was deleted (rds.events).",
+        )
+    copy = await estate.copy()
+    # Any other would put a stranger's data, or the copy itself, under the service's name.
+    if copy is not None and copy.mark is not None and copy.mark.source != step.resource:
+        raise ActuatorError(
+            f"{found.name} ({step.resource}) is not the instance that {copy.name} was made of"
+            f" ({copy.mark.source}).",
+            untouched="No instance was renamed.",
+            resolution=f"Name {copy.mark.source} as `resource`, which the remedy of the swap does by itself.",
+        )
+    return found
 
 
 async def _ready(estate: Estate, copy: Instance, source: Instance | None) -> None:
@@ -169,7 +178,8 @@ async def _examined(step: RdsStep, context: Context, *, copy_needed: bool) -> tu
         async with opened(step, context) as estate:
             pair = await _pair(estate)
             some = _present(estate, pair, copy_needed=copy_needed)
-            arns = [some.beside("db", name) for name in (estate.instance, estate.beside)]
+            kept = {pair.source.name} if pair.source is not None else set()
+            arns = [some.beside("db", name) for name in sorted({estate.instance, estate.beside} | kept)]
             allowed = await access.may(estate.aws, "ModifyDBInstance", *arns)
     except ActuatorError as error:
         return (failed(subject, error),)

@@ -162,6 +162,32 @@ async def test_the_way_back_needs_its_instances(site: Site) -> None:
     assert not renames(site)
 
 
+async def test_the_way_back_is_for_the_failed_instance_alone(ready: tuple[Site, str, str]) -> None:
+    """An instance that this run's copy was not made of never gets the service's name, and nothing is renamed."""
+    site, _failed, copy = ready
+    await SWAP.apply(STEP, run(site))
+    foreign, done = site.instance("shop"), renames(site)
+    for resource in (foreign, copy):
+        back = RdsSwapBack(id="back", target="payments-rds", resource=resource)
+        assert "is not the instance that" in fails(await BACK.check(back, run(site)))
+        with pytest.raises(ActuatorError, match="is not the instance that payments was made of"):
+            await BACK.observe(back, run(site))
+        with pytest.raises(ActuatorError, match="is not the instance that payments was made of"):
+            await BACK.apply(back, run(site))
+    assert renames(site) == done
+    assert (site.names()["payments"], site.names()["shop"]) == (copy, foreign)
+
+
+async def test_the_way_back_looks_for_the_right_to_rename_the_failed_one(ready: tuple[Site, str, str]) -> None:
+    """What is renamed back bears the dated name, so the permission is asked for that name, too."""
+    site, failed, _copy = ready
+    await SWAP.apply(STEP, run(site))
+    back = RdsSwapBack(id="back", target="payments-rds", resource=failed)
+    assert not fails(await BACK.check(back, run(site)))
+    asked = [sent for action, sent in site.front.calls if action == "SimulatePrincipalPolicy"][-1]
+    assert f"arn:aws:rds:eu-west-1:123456789012:db:{KEPT}" in asked.values()
+
+
 async def test_no_swap_without_a_copy(site: Site) -> None:
     """Nothing is renamed while there is nothing to take the name."""
     assert (await SWAP.observe(STEP, run(site))).presence is Presence.UNKNOWN
