@@ -80,7 +80,7 @@ say seen "$("$2" -h "$run" -p 5432 -U "$3" -d template1 -XAtq -F '|' -c "SELECT
 say stopping "$(grep -o 'recovery stopping.*' "$run/log" | tail -n 1)"
 say segment "$(grep -o 'restored log file "[0-9A-F]*"' "$run/log" | tail -n 1 | cut -d'"' -f2)"
 say weak "$(grep -A 1 'insufficient parameter settings' "$run/log" | sed -n 's/.*DETAIL: *//p' | tail -n 1)"
-say fatal "$(grep -E ' (FATAL|PANIC): ' "$run/log" | grep -vE 'starting up|not yet accepting|shutting down' |
+say fatal "$(grep -E ' (FATAL|PANIC): ' "$run/log" | grep -vE 'the database system is|terminating ' |
   sed 's/.*\(FATAL\|PANIC\): *//' | tail -n 1)"
 """
 )

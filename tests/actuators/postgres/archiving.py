@@ -214,7 +214,7 @@ async def refused(archived: Archived, step: Pitr, words: str) -> ActuatorError:
     """Assert that a recovery fails with these words, leaves nothing, and that the live database is as it was."""
     with pytest.raises(ActuatorError) as caught:
         await PitrActuator().apply(step, archived.context(step))
-    assert words in caught.value.brief
+    assert words in caught.value.brief, str(caught.value)
     assert "not touched" in caught.value.untouched or "Nothing was touched" in caught.value.untouched
     assert archived.left() == []
     assert archived.databases() == ["payments"]
