@@ -60,9 +60,11 @@ START = (
 alive && exit 0
 rm -f "$run/data/postmaster.pid"
 "$2" -s -W -D "$run/data" -l "$run/log" start || exit 1
-for tenth in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+tenth=0
+while [ "$tenth" -lt 120 ]; do
   alive && exit 0
   grep -q ' FATAL: ' "$run/log" && exit 0
+  tenth=$((tenth + 1))
   sleep 0.1
 done
 """
