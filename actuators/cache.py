@@ -12,6 +12,7 @@ from typing import Any, Literal
 from actuators.cache_client import CacheClient, RefusedError, Reply, connected
 from actuators.probes import LeavesNothing
 from actuators.remedies import Diagnosis, cannot_look, shown
+from actuators.targets import target_of
 from bot.domain.actuation import Check, Context, Outcome, Registered, Verdict
 from bot.domain.clock import Clock
 from bot.domain.errors import ActuatorError
@@ -155,14 +156,7 @@ async def _lives(client: CacheClient, sample: Sequence[bytes]) -> str:
 
 
 def _cache(step: ShowKeys, context: Context) -> Cache:
-    target = context.inventory.find(step.target)
-    if isinstance(target, Cache):
-        return target
-    raise ActuatorError(
-        f"Step {step.id}: {step.target} is {'no cache' if target else 'not in the inventory'}.",
-        untouched="Nothing was asked.",
-        resolution="Name a target of the inventory's section `caches` in the plan.",
-    )
+    return target_of(step, context, Cache, called="cache", section="caches", untouched="Nothing was asked.")
 
 
 def register() -> tuple[Registered[Any], ...]:

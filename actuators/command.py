@@ -10,7 +10,7 @@ from actuators import servers_hosts
 from actuators.command_call import Call, UnsureError, called, refused, run
 from actuators.command_look import LookAtCommand, register_look
 from actuators.command_markers import Marker
-from actuators.remedies import titled
+from actuators.remedies import cannot_look, titled
 from actuators.servers_hosts import Finding, across, at_once, in_a_word, partly, survey, tally, told
 from actuators.transport import HostError, SudoRefusedError, Transport
 from bot.domain.actuation import (
@@ -85,8 +85,7 @@ class CommandActuator:
                     limit=limit,
                 )
         except ActuatorError as error:
-            words = " ".join(part for part in (error.brief, error.untouched) if part)
-            return (Check(f"Command {step.command} on {step.target}", Verdict.FAIL, words, error.resolution),)
+            return (cannot_look(f"Command {step.command} on {step.target}", error),)
         return _shown(step, call), reached, program, effect
 
     async def observe(self, step: RunCommand, context: Context) -> Observation:

@@ -15,6 +15,8 @@ from actuators.causes import likely_causes
 from actuators.http_client import Answer, Request, UnreachableError, exchange, fresh_session, join
 from actuators.http_values import missing, shortened
 from actuators.probes import LeavesNothing
+from actuators.remedies import cannot_look
+from actuators.targets import target_of
 from bot.domain.actuation import Check, Context, Fault, Outcome, Progress, Registered, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Endpoint, Synthetic
@@ -258,18 +260,12 @@ async def _checked(step: Step, look: Callable[[], Awaitable[tuple[Check, ...]]])
     try:
         return await look()
     except ActuatorError as error:
-        words = f"{error.brief} {error.untouched}"
-        return (Check(f"Endpoint {step.target}", Verdict.FAIL, words, error.resolution),)
+        return (cannot_look(f"Endpoint {step.target}", error),)
 
 
 def _endpoint(step: Step, context: Context) -> Endpoint:
-    target = context.inventory.find(step.target)
-    if isinstance(target, Endpoint):
-        return target
-    raise ActuatorError(
-        f"Step {step.id}: {step.target} is {'no endpoint' if target else 'not in the inventory'}.",
-        untouched="Nothing was asked.",
-        resolution="Name a target of the inventory's section `endpoints` in the plan.",
+    return target_of(
+        step, context, Endpoint, called="endpoint", section="endpoints", untouched="Nothing was asked."
     )
 
 

@@ -77,6 +77,6 @@ def paths_named(fault: Fault, *, below: Iterable[str]) -> tuple[str, ...]:
 
 
 def cannot_look(subject: str, error: ActuatorError, *, verdict: Verdict = Verdict.FAIL) -> Check:
-    """Return the check of a diagnosis whose target cannot be looked at."""
+    """Return the finding for what cannot be looked at: a target that is unknown, away or closed."""
     words = " ".join(part for part in (error.brief, error.untouched) if part)
     return Check(subject, verdict, words, error.resolution)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from actuators.remedies import cannot_look
 from actuators.servers_hosts import Finding, at_once, survey
 from actuators.transport import HostError, Transport
-from bot.domain.actuation import Check, Verdict
+from bot.domain.actuation import Check
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Host, ServerGroup
 from bot.domain.plan import Step
@@ -42,5 +43,4 @@ async def check_access(
 
 def no_way(step: Step, error: ActuatorError) -> Check:
     """Return the check of a group that cannot even be tried."""
-    words = " ".join(part for part in (error.brief, error.untouched) if part)
-    return Check(f"Hosts of {step.target}", Verdict.FAIL, words, error.resolution)
+    return cannot_look(f"Hosts of {step.target}", error)

@@ -12,7 +12,15 @@ from bot.domain.plan import Step
 T = TypeVar("T", bound=TargetBase)
 
 
-def target_of(step: Step, context: Context, kind: type[T], *, called: str, section: str) -> T:
+def target_of(
+    step: Step,
+    context: Context,
+    kind: type[T],
+    *,
+    called: str,
+    section: str,
+    untouched: str = "Nothing was contacted.",
+) -> T:
     """Return the target that the step acts on.
 
     Args:
@@ -21,6 +29,7 @@ def target_of(step: Step, context: Context, kind: type[T], *, called: str, secti
         kind: What the target must be.
         called: That in words, e.g. ``Terraform stack``.
         section: Where the inventory has such targets, e.g. ``stacks``.
+        untouched: What was left as it was.
 
     Raises:
         ActuatorError: If the inventory has none of that name and kind.
@@ -30,6 +39,6 @@ def target_of(step: Step, context: Context, kind: type[T], *, called: str, secti
         return target
     raise ActuatorError(
         f"Step {step.id}: {step.target} is {f'no {called}' if target else 'not in the inventory'}.",
-        untouched="Nothing was contacted.",
+        untouched=untouched,
         resolution=f"Name a target of the inventory's section `{section}` in the plan.",
     )

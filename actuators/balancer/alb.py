@@ -10,6 +10,7 @@ from actuators.balancer import targets
 from actuators.balancer.alb_listener import Listener, forwarding, opened
 from actuators.balancer.alb_steps import AlbHealth, AlbWeights, short
 from actuators.balancer.alb_values import Forward, Health
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Remedy, Verdict
 from bot.domain.clock import Clock
 from bot.domain.errors import ActuatorError
@@ -33,7 +34,7 @@ class AlbWeightsActuator:
                 health = await listener.health(weights)
                 allowed = await access.may(listener.aws, *listener.operation)
         except ActuatorError as error:
-            return (targets.failed(subject, error),)
+            return (cannot_look(subject, error),)
         now = Check(subject, Verdict.OK, f"now: {listener.words(forward.weights)}")
         return (now, *_standby(step, weights, health), *_hindrances(step, listener, forward, weights), allowed)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from actuators.balancer import targets
 from actuators.balancer.alb_listener import opened
 from actuators.balancer.alb_steps import AlbHealth
 from actuators.balancer.alb_values import Forward, Health
 from actuators.balancer.tables import aligned
 from actuators.probes import LeavesNothing
-from actuators.remedies import shown
+from actuators.remedies import cannot_look, shown
 from bot.domain.actuation import Check, Context, Outcome, Verdict
 from bot.domain.criteria import percent
 from bot.domain.errors import ActuatorError
@@ -26,7 +25,7 @@ class AlbHealthActuator(LeavesNothing):
             async with opened(step, context) as listener:
                 forward = await listener.forward()
         except ActuatorError as error:
-            return (targets.failed(subject, error),)
+            return (cannot_look(subject, error),)
         return (Check(subject, Verdict.OK, f"now: {listener.words(forward.weights)}"),)
 
     async def apply(self, step: AlbHealth, context: Context) -> Outcome:

@@ -9,7 +9,7 @@ from actuators.balancer.haproxy_nodes import Across, Node, across, opened
 from actuators.balancer.haproxy_steps import HaproxyIsolate, HaproxyStat, HaproxyWeights, shares
 from actuators.balancer.haproxy_switch import Standing, astray
 from actuators.balancer.haproxy_values import Backend
-from actuators.remedies import titled
+from actuators.remedies import cannot_look, titled
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Remedy
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import LoadBalancer
@@ -24,7 +24,7 @@ class HaproxyWeightsActuator:
             async with opened(step, context) as (balancer, nodes):
                 return await haproxy_checks.of_weights(step, balancer, nodes)
         except ActuatorError as error:
-            return (targets.failed(f"Balancer {step.target}", error),)
+            return (cannot_look(f"Balancer {step.target}", error),)
 
     async def observe(self, step: HaproxyWeights, context: Context) -> Observation:
         """Read weights, states and the saved state from every balancer."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from actuators.balancer import haproxy_checks, haproxy_switch, targets
+from actuators.balancer import haproxy_checks, haproxy_switch
 from actuators.balancer.haproxy_nodes import Across, BalancerError, Node, across, opened
 from actuators.balancer.haproxy_steps import HaproxyIsolate, HaproxyStat, shares
 from actuators.balancer.haproxy_values import Backend, Server
 from actuators.balancer.tables import aligned
 from actuators.probes import LeavesNothing
-from actuators.remedies import shown
+from actuators.remedies import cannot_look, shown
 from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Progress, Verdict
 from bot.domain.clock import Clock
 from bot.domain.errors import ActuatorError
@@ -29,9 +29,9 @@ class HaproxyStatActuator(LeavesNothing):
             async with opened(step, context) as (_, nodes):
                 found = await across(nodes, lambda node: haproxy_switch.read(node, step.backend))
         except ActuatorError as error:
-            return (targets.failed(subject, error),)
+            return (cannot_look(subject, error),)
         if found.bad:
-            return tuple(targets.failed(subject, error) for error in found.bad.values())
+            return tuple(cannot_look(subject, error) for error in found.bad.values())
         return (Check(subject, Verdict.OK, f"{step.backend} can be read"),)
 
     async def apply(self, step: HaproxyStat, context: Context) -> Outcome:
@@ -103,7 +103,7 @@ class HaproxyIsolateActuator:
             async with opened(step, context) as (balancer, nodes):
                 return await haproxy_checks.of_isolation(step, balancer, nodes)
         except ActuatorError as error:
-            return (targets.failed(f"Balancer {step.target}", error),)
+            return (cannot_look(f"Balancer {step.target}", error),)
 
     async def observe(self, step: HaproxyIsolate, context: Context) -> Observation:
         """Look whether every server is in maintenance and has no session."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 
-from actuators.balancer import haproxy_config, haproxy_switch, targets
+from actuators.balancer import haproxy_config, haproxy_switch
 from actuators.balancer.haproxy_nodes import Across, Node, across
 from actuators.balancer.haproxy_steps import HaproxyIsolate, HaproxyWeights, shares
 from actuators.balancer.haproxy_values import Backend
+from actuators.remedies import cannot_look
 from actuators.transport import HostError, Transport
 from bot.domain.actuation import Check, Verdict
 from bot.domain.errors import ActuatorError
@@ -49,7 +50,7 @@ async def of_isolation(step: HaproxyIsolate, balancer: LoadBalancer, nodes: Sequ
         try:
             left = left_over(step, node, backend)
         except ActuatorError as error:
-            return (access, targets.failed(subject, error))
+            return (access, cannot_look(subject, error))
         return (access, Check(subject, Verdict.OK, f"{', '.join(left)} left to take the traffic"))
 
     found = await across(nodes, one)
@@ -93,7 +94,7 @@ def _not_allowed(target: str, balancer: LoadBalancer, backend: str, servers: Seq
     try:
         allowed(target, balancer, backend, servers)
     except ActuatorError as error:
-        return (targets.failed(f"Servers of {backend}", error),)
+        return (cannot_look(f"Servers of {backend}", error),)
     return ()
 
 
@@ -110,7 +111,7 @@ def _together(target: str, found: Across[tuple[Check, ...]]) -> tuple[Check, ...
         else Check(check.subject, check.verdict, f"{', '.join(names)}: {check.words}", check.resolution)
         for check, names in says.items()
     ]
-    return (*merged, *(targets.failed(f"Balancer {target}", error) for error in found.bad.values()))
+    return (*merged, *(cannot_look(f"Balancer {target}", error) for error in found.bad.values()))
 
 
 async def _access(target: str, node: Node) -> Check:
@@ -129,7 +130,7 @@ def _standby(step: HaproxyWeights, node: Node, backend: Backend) -> Check:
     try:
         haproxy_switch.must_take(step, node, backend)
     except ActuatorError as error:
-        return targets.failed(subject, error)
+        return cannot_look(subject, error)
     servers = [backend.servers[name] for name in step.taking()]
     words = "; ".join(f"{server.name} {server.words()}" for server in servers)
     if all(server.takes and server.check for server in servers):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from actuators.downstream import steps as downstream
-from bot.domain.actuation import Check, Context, Remedy, Verdict
+from bot.domain.actuation import Context, Remedy
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Downstream, LoadBalancer
 from bot.domain.plan import Step
@@ -29,11 +29,6 @@ def balancer_of(step: Step, context: Context, *, flavour: Literal["haproxy", "al
         untouched="Nothing was contacted.",
         resolution="Correct the step's target or kind in the plan, or the load balancer in the inventory.",
     )
-
-
-def failed(subject: str, error: ActuatorError) -> Check:
-    """Return an error as a finding that stops the rollback."""
-    return Check(subject, Verdict.FAIL, " ".join(filter(None, (error.brief, error.untouched))), error.resolution)
 
 
 def downstream_remedies(step: Step, context: Context) -> tuple[Remedy, ...]:

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from actuators.metrics import MetricsSource, metrics_target
 from actuators.metrics.baseline import Settling
 from actuators.probes import LeavesNothing
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Outcome, Progress, Remedy, Verdict
 from bot.domain.criteria import Reading, percent
 from bot.domain.errors import ActuatorError
@@ -88,7 +89,7 @@ class WatchActuator(LeavesNothing):
             target = metrics_target(step, context)
             _must_come_before(step, context.plan)
         except ActuatorError as error:
-            return (Check(subject, Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution),)
+            return (cannot_look(subject, error),)
         problem = await self._source.sampler.problem(step.target, target)
         if problem:
             resolution = "Without it nobody can tell whether the switch helped: correct the target."

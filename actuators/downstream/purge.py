@@ -13,6 +13,7 @@ from actuators import secrets
 from actuators.downstream.steps import DownstreamPurge, downstream_of
 from actuators.http_client import Answer, Request, UnreachableError, exchange
 from actuators.redact import redact, tail
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Purge
@@ -44,7 +45,7 @@ class PurgeActuator:
                 secrets.resolve(purge.token)
             await _reach(purge)
         except ActuatorError as error:
-            return (Check(subject, Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution),)
+            return (cannot_look(subject, error),)
         except OSError as error:
             words = f"{purge.url} cannot be reached: {error.strerror or error}"
             return (Check(subject, Verdict.WARN, words, "Check the address, and the network's way out to it."),)

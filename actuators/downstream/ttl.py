@@ -13,7 +13,7 @@ import dns.resolver
 
 from actuators.downstream.steps import DownstreamTtl, downstream_of
 from actuators.probes import LeavesNothing
-from actuators.remedies import shown
+from actuators.remedies import cannot_look, shown
 from bot.domain.actuation import Check, Context, Outcome, Verdict
 from bot.domain.balancers import split_address
 from bot.domain.errors import ActuatorError
@@ -67,7 +67,7 @@ class TtlActuator(LeavesNothing):
         try:
             answers, failures = await _ask(downstream_of(step, context))
         except ActuatorError as error:
-            return (Check(subject, Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution),)
+            return (cannot_look(subject, error),)
         words = " ".join([answer.words(context.clock.now()) for answer in answers] + failures)
         if failures:
             resolution = "Correct `names` or `resolver` of the downstream in the inventory."

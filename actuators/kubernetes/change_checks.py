@@ -9,12 +9,13 @@ from actuators.kubernetes.access import REASONS, Need, allowed, verify
 from actuators.kubernetes.api import Api, ApiError, Patch
 from actuators.kubernetes.connection import opened
 from actuators.kubernetes.drift import check_drift
-from actuators.kubernetes.owner_checks import check_owners, unreadable
+from actuators.kubernetes.owner_checks import check_owners
 from actuators.kubernetes.pins import ImagePin, Pin, RevisionPin, gone, obstacle
 from actuators.kubernetes.resources import CONTROLLER_REVISION, POD, REPLICA_SET, WORKLOADS
 from actuators.kubernetes.steps import Rollback, SetImage
 from actuators.kubernetes.waiting import Goal
 from actuators.kubernetes.workload import Workload, images_of, look
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Verdict
 from bot.domain.errors import ActuatorError
 
@@ -43,7 +44,7 @@ async def examine(step: Rollback | SetImage, context: Context, pin: Pin) -> tupl
             checks += await check_drift(api, pin.template(workload), since=since, moment=moment)
             checks += await check_owners(api, step, context, workload.obj)
     except ActuatorError as error:
-        checks.append(unreadable(step.workload, error))
+        checks.append(cannot_look(step.workload, error))
     return tuple(checks)
 
 
@@ -64,7 +65,7 @@ def _state(workload: Workload, pin: Pin) -> list[Check]:
     checks = [Check(subject, Verdict.OK, f"Now: {goal.tally(workload)}")]
     refusal = obstacle(workload)
     if refusal is not None:
-        checks.append(unreadable(subject, refusal))
+        checks.append(cannot_look(subject, refusal))
     if workload.total == 0 and workload.kind != "daemonset":
         words = (
             "It is scaled to 0: no pod will prove that the earlier version runs, and the scale does not come back"
@@ -91,7 +92,7 @@ def _history(step: Rollback | SetImage, workload: Workload, pin: Pin) -> list[Ch
         try:
             pin.must_agree(revision, workload)
         except ActuatorError as error:
-            return [unreadable(subject, error)]
+            return [cannot_look(subject, error)]
     renamed = f", revision {revision.number} now" if revision.number != step.revision else ""
     words = f"Revision {step.revision}{renamed} is there: {revision.contents()}; now at {_now(workload)}"
     checks = [Check(subject, Verdict.OK, words)]
@@ -112,7 +113,7 @@ def _gone(step: Rollback, workload: Workload, subject: str) -> Check:
     """Return the check of a forgotten revision: it can be helped where the plan recorded its image."""
     error = gone(step, workload)
     if not step.images:
-        return unreadable(subject, error)
+        return cannot_look(subject, error)
     named = ", ".join(f"{name} {images.label(image)}" for name, image in step.images.items())
     return Check(
         subject,
@@ -141,9 +142,9 @@ async def _dry(api: Api, context: Context, workload: Workload, pin: Pin) -> list
         if error.status == HTTPStatus.CONFLICT or "dry run" in error.brief:
             words = f"The server could not try it: {error.brief}"
             return [Check(subject, Verdict.WARN, words, "It will be tried for real.")]
-        return [unreadable(subject, error)]
+        return [cannot_look(subject, error)]
     except ActuatorError as error:
-        return [unreadable(subject, error)]
+        return [cannot_look(subject, error)]
     stay = "" if workload.kind == "daemonset" else f"; its scale does not come back, it stays at {workload.total}"
     return [Check(subject, Verdict.OK, f"The API server would accept it{stay}")]
 

@@ -18,6 +18,7 @@ import yaml
 
 from actuators import secrets
 from actuators.kubernetes.api import Api
+from actuators.targets import target_of
 from bot.domain.actuation import Context, Observation, Presence
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Cluster, SecretRef
@@ -40,14 +41,7 @@ def cluster_of(step: Step, context: Context) -> Cluster:
     Raises:
         ActuatorError: If it is no cluster.
     """
-    target = context.inventory.find(step.target)
-    if isinstance(target, Cluster):
-        return target
-    raise ActuatorError(
-        f"Step {step.id}: {step.target} is {'no cluster' if target else 'not in the inventory'}.",
-        untouched=_UNTOUCHED,
-        resolution="Name a target of the inventory's section `clusters` in the plan.",
-    )
+    return target_of(step, context, Cluster, called="cluster", section="clusters", untouched=_UNTOUCHED)
 
 
 @asynccontextmanager

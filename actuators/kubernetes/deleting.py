@@ -6,9 +6,9 @@ from actuators.kubernetes import objects
 from actuators.kubernetes.access import Need, verify
 from actuators.kubernetes.api import Api
 from actuators.kubernetes.connection import opened, seen
-from actuators.kubernetes.owner_checks import unreadable
 from actuators.kubernetes.resources import POD
 from actuators.kubernetes.steps import DeletePods
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Observation, Outcome, Presence
 from bot.domain.errors import ActuatorError
 
@@ -23,7 +23,7 @@ class DeletePodsActuator:
             async with opened(step, context) as api:
                 return (await verify(api, needs, subject=f"Access to pods of {step.workload}"),)
         except ActuatorError as error:
-            return (unreadable(step.workload, error),)
+            return (cannot_look(step.workload, error),)
 
     async def observe(self, step: DeletePods, context: Context) -> Observation:
         """Look which of the pods are still there."""

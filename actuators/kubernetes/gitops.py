@@ -9,9 +9,10 @@ from actuators.kubernetes.access import Need, verify
 from actuators.kubernetes.api import Api, Json
 from actuators.kubernetes.connection import opened, seen
 from actuators.kubernetes.editing import edit
-from actuators.kubernetes.owner_checks import active_owners, check_parents, suspension, unreadable
+from actuators.kubernetes.owner_checks import active_owners, check_parents, suspension
 from actuators.kubernetes.owners import Owner, installed, judge, owner_of
 from actuators.kubernetes.steps import GitopsStep, Resume, Suspend
+from actuators.remedies import cannot_look
 from bot.domain.actuation import (
     Check,
     Context,
@@ -52,7 +53,7 @@ class _GitopsActuator:
                 found = Check(subject, Verdict.OK, f"{owner.words()} {now.words()}")
                 return (access, found, *await check_parents(step, context, owner, obj))
         except ActuatorError as error:
-            return (unreadable(subject, error),)
+            return (cannot_look(subject, error),)
 
     async def _read(self, api: Api, step: GitopsStep, context: Context) -> tuple[Owner, Json]:
         owner = owner_of(step, context)

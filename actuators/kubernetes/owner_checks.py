@@ -17,7 +17,6 @@ from actuators.kubernetes.owners import (
 )
 from actuators.kubernetes.steps import Suspend
 from bot.domain.actuation import Check, Context, Remedy, Verdict
-from bot.domain.errors import ActuatorError
 from bot.domain.plan import Step
 
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -164,9 +163,3 @@ def _before(step: Step, context: Context) -> frozenset[str]:
 def _needed(step_id: str, steps: dict[str, Step], seen: Sequence[str] = ()) -> set[str]:
     direct = {need for need in steps[step_id].needs if need in steps and need not in seen}
     return direct.union(*(_needed(need, steps, (*seen, step_id)) for need in direct)) if direct else set()
-
-
-def unreadable(subject: str, error: ActuatorError) -> Check:
-    """Turn a fault into a finding."""
-    words = " ".join(part for part in (error.brief, error.untouched) if part)
-    return Check(subject, Verdict.FAIL, words, error.resolution)

@@ -8,7 +8,6 @@ from typing import ClassVar
 from actuators.kubernetes import images
 from actuators.kubernetes.access import REASONS, Need, verify
 from actuators.kubernetes.connection import opened
-from actuators.kubernetes.owner_checks import unreadable
 from actuators.kubernetes.particulars import particulars
 from actuators.kubernetes.pods import Pod
 from actuators.kubernetes.remedies import diagnoses
@@ -17,6 +16,7 @@ from actuators.kubernetes.steps import History, Pods, Verify, WorkloadStep
 from actuators.kubernetes.waiting import Goal, until_reached
 from actuators.kubernetes.workload import Workload, images_of, look
 from actuators.probes import LeavesNothing
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Outcome, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.times import utc_minute
@@ -46,7 +46,7 @@ class _WorkloadProbe(LeavesNothing):
                     await look(api, step.workload)
                 return (access,)
         except ActuatorError as error:
-            return (unreadable(step.workload, error),)
+            return (cannot_look(step.workload, error),)
 
 
 class VerifyActuator(_WorkloadProbe):

@@ -7,11 +7,12 @@ from actuators.kubernetes.access import Need, verify
 from actuators.kubernetes.api import Api, ApiError, Json, Patch, Resource
 from actuators.kubernetes.connection import opened, seen
 from actuators.kubernetes.editing import edit
-from actuators.kubernetes.owner_checks import active_owners, check_owners, suspension, unreadable
+from actuators.kubernetes.owner_checks import active_owners, check_owners, suspension
 from actuators.kubernetes.resources import POD, SERVICE
 from actuators.mesh.backends import behind, must_take
 from actuators.mesh.forms import ISTIO, host_of, kind_of
 from actuators.mesh.steps import MeshSubset
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 
@@ -35,7 +36,7 @@ class SubsetActuator:
                 checks.append(await _pods(api, step, obj))
                 checks += await check_owners(api, step, context, obj)
         except ActuatorError as error:
-            checks.append(unreadable(step.target, error))
+            checks.append(cannot_look(step.target, error))
         return tuple(checks)
 
     async def observe(self, step: MeshSubset, context: Context) -> Observation:
@@ -122,7 +123,7 @@ async def _dry(api: Api, resource: Resource, step: MeshSubset, obj: Json) -> Che
     try:
         await api.patch(resource, step.destination_rule, bound, how=Patch.MERGE, dry_run=True)
     except ApiError as error:
-        return unreadable(subject, error)
+        return cannot_look(subject, error)
     return Check(subject, Verdict.OK, f"Now: {_words(step, obj)}; the API server would accept the change")
 
 

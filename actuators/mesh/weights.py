@@ -9,7 +9,7 @@ from actuators.kubernetes.access import Need, verify
 from actuators.kubernetes.api import Api, ApiError, Json, Patch, Query, Resource
 from actuators.kubernetes.connection import opened, seen
 from actuators.kubernetes.editing import Edited, edit
-from actuators.kubernetes.owner_checks import active_owners, check_owners, suspension, unreadable
+from actuators.kubernetes.owner_checks import active_owners, check_owners, suspension
 from actuators.kubernetes.resources import POD, SERVICE
 from actuators.kubernetes.waiting import patience
 from actuators.kubernetes.watching import mirrored
@@ -18,6 +18,7 @@ from actuators.mesh.backends import check_backends, must_take
 from actuators.mesh.forms import ISTIO, form_of, kind_of, name_of, resource_of
 from actuators.mesh.routes import Form
 from actuators.mesh.steps import GatewayWeights, MeshWeights
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 
@@ -44,7 +45,7 @@ class WeightsActuator:
                 checks += await check_backends(api, step, rules)
                 checks += await check_owners(api, step, context, obj)
         except ActuatorError as error:
-            checks.append(unreadable(step.target, error))
+            checks.append(cannot_look(step.target, error))
         return tuple(checks)
 
     async def observe(self, step: WeightsStep, context: Context) -> Observation:
@@ -120,7 +121,7 @@ async def _route(api: Api, resource: Resource, form: Form, obj: Json) -> Check:
     try:
         after = await api.patch(resource, objects.name(obj), bound, how=Patch.MERGE, dry_run=True)
     except ApiError as error:
-        return unreadable(form.title, error)
+        return cannot_look(form.title, error)
     return Check(form.title, Verdict.OK, f"Now {form.words(obj)}; it would become {form.words(after)}")
 
 

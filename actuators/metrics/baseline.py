@@ -12,6 +12,7 @@ from actuators.causes import likely_causes
 from actuators.metrics.source import MetricsSource
 from actuators.metrics.target import metrics_target
 from actuators.probes import LeavesNothing
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Outcome, Progress, Remedy, Verdict
 from bot.domain.criteria import Reading, milliseconds, percent
 from bot.domain.errors import ActuatorError
@@ -119,7 +120,7 @@ class BaselineActuator(LeavesNothing):
         try:
             target = metrics_target(step, context)
         except ActuatorError as error:
-            return (Check(subject, Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution),)
+            return (cannot_look(subject, error),)
         problem = await self._source.sampler.problem(step.target, target)
         if problem:
             resolution = (

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from actuators.network import frr_scripts
-from actuators.network.device import device_of, failed, family, opened, way_in
+from actuators.network.device import device_of, family, opened, way_in
 from actuators.network.session import LONG, Line
 from actuators.network.steps import (
     LONGEST,
@@ -93,7 +93,7 @@ class LogActuator(LeavesNothing):
         try:
             device = device_of(step, context)
         except ActuatorError as error:
-            return (failed(subject, error),)
+            return (cannot_look(subject, error),)
         try:
             async with opened(step.target, device):
                 return (Check(subject, Verdict.OK, "can be read"),)
@@ -125,7 +125,7 @@ class OutOfBandActuator(LeavesNothing):
         try:
             device = device_of(step, context)
         except ActuatorError as error:
-            return (failed(subject, error),)
+            return (cannot_look(subject, error),)
         answer = await _answers(step, device)
         if answer or device.out_of_band is None:
             return (Check(subject, Verdict.WARN, answer or "SSH answers", way_in(device)),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actuators.network import aid, baseline, reach
-from actuators.network.device import device_of, failed, family, opened, way_in
+from actuators.network.device import device_of, family, opened, way_in
 from actuators.network.reach import Expected
 from actuators.network.session import SessionCutError
 from actuators.network.steps import NetworkConnectivity, routes_of
@@ -26,7 +26,7 @@ class ConnectivityActuator(LeavesNothing):
             device = device_of(step, context)
             expected = await _expected(step, device, context)
         except ActuatorError as error:
-            return (failed(subject, error),)
+            return (cannot_look(subject, error),)
         try:
             async with opened(step.target, device) as session:
                 found = await reach.look(session, device, expected)

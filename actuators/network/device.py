@@ -16,7 +16,7 @@ from actuators.network.session import Line, Session
 from actuators.network.values import complaint, masked
 from actuators.transport.base import HostError, HostKeyError, HostUnreachableError, LoginRefusedError
 from actuators.transport.ssh_connect import known_hosts, private_key
-from bot.domain.actuation import Check, Context, Verdict
+from bot.domain.actuation import Context
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import NetworkDevice
 from bot.domain.plan import Step
@@ -102,11 +102,6 @@ async def terminal(name: str, device: NetworkDevice) -> AsyncIterator[Session]:
                 await connection.wait_closed()
         except TimeoutError:
             connection.abort()
-
-
-def failed(subject: str, error: ActuatorError) -> Check:
-    """Return an error as a finding that stops the rollback."""
-    return Check(subject, Verdict.FAIL, " ".join(filter(None, (error.brief, error.untouched))), error.resolution)
 
 
 def way_in(device: NetworkDevice | None) -> str:

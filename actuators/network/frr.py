@@ -13,6 +13,7 @@ from actuators.network.session import LONG, SessionCutError
 from actuators.network.shell import Shell
 from actuators.network.steps import NetworkReload
 from actuators.processes import Finished
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import NetworkDevice
@@ -63,7 +64,7 @@ class Frr:
         try:
             standing = await self.look(session, step)
         except ActuatorError as error:
-            yield Check(f"File {step.file}", Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution)
+            yield cannot_look(f"File {step.file}", error)
             return
         yield Check(f"File {step.file}", Verdict.OK, "SHA-256 as pinned, and FRR can read it")
         yield changes(step, standing)

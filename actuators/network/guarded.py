@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from actuators.network import aid, baseline, reach
-from actuators.network.device import device_of, failed, family, way_in
+from actuators.network.device import device_of, family, way_in
 from actuators.network.platform import SHORT_SEAL, L, Platform, Standing, moved, seal_of
 from actuators.network.reach import Expected
 from actuators.network.session import SessionCutError
 from actuators.network.steps import Guarded, routes_of
 from actuators.network.values import masked
 from actuators.redact import tail
-from actuators.remedies import titled
+from actuators.remedies import cannot_look, titled
 from actuators.transport.base import HostUnreachableError
 from bot.domain.actuation import (
     Check,
@@ -52,7 +52,7 @@ class GuardedActuator(Generic[L, G]):
             async with self._platform.opened(step.target, device) as session:
                 found = await self._platform.checks(session, step)
         except ActuatorError as error:
-            return (failed(f"Device {step.target}", error),)
+            return (cannot_look(f"Device {step.target}", error),)
         return (*found, await _proof(step, device, context), _console(step, device))
 
     async def observe(self, step: G, context: Context) -> Observation:
@@ -193,7 +193,7 @@ async def _proof(step: Guarded, device: NetworkDevice, context: Context) -> Chec
     try:
         expected = await _expected(step, device, context)
     except ActuatorError as error:
-        return failed(subject, error)
+        return cannot_look(subject, error)
     words = f"{expected.words()}, within {format_duration(step.settle)}"
     if expected.ping or expected.routes or expected.baseline:
         timer = format_duration(step.confirm_within)

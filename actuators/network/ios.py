@@ -11,6 +11,7 @@ from actuators.network import values
 from actuators.network.platform import Standing, changes, refused
 from actuators.network.session import LONG, Session
 from actuators.network.steps import NetworkReplace
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import NetworkDevice
@@ -50,7 +51,7 @@ class Ios:
             yield Check(f"File {step.file}", Verdict.OK, await self._must_be_pinned(session, step))
             standing = await self.look(session, step)
         except ActuatorError as error:
-            yield Check(f"File {step.file}", Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution)
+            yield cannot_look(f"File {step.file}", error)
             return
         yield changes(step, standing)
 

@@ -11,6 +11,7 @@ from actuators.network import values
 from actuators.network.platform import Standing, changes, moved, refused
 from actuators.network.session import LONG, Session
 from actuators.network.steps import NetworkRollback
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import NetworkDevice
@@ -50,7 +51,7 @@ class Junos:
             number = await self._number(session, step)
             standing = await self.look(session, step)
         except ActuatorError as error:
-            yield Check(subject, Verdict.FAIL, f"{error.brief} {error.untouched}", error.resolution)
+            yield cannot_look(subject, error)
             return
         if number is not None and number + _OWN_COMMITS >= _KEPT:
             words = f"{step.wanted()} is rollback {number} and about to be forgotten"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from actuators.postgres import catalog
 from actuators.postgres.catalog import DatabaseState, bytes_in_words, quoted
 from actuators.postgres.connection import Connection, connected, database_of
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database
@@ -39,12 +40,6 @@ class Look:
 Precondition = Callable[[Look], Awaitable[tuple[Check, ...]]]
 
 
-def failed(subject: str, error: ActuatorError) -> Check:
-    """Turn a fault into a finding."""
-    words = " ".join(part for part in (error.brief, error.untouched) if part)
-    return Check(subject, Verdict.FAIL, words, error.resolution)
-
-
 async def examine(step: Step, context: Context, *preconditions: Precondition) -> tuple[Check, ...]:
     """Look at the server and at each precondition; one fault does not keep the others from being looked at."""
     subject = f"Database {step.target}"
@@ -60,9 +55,9 @@ async def examine(step: Step, context: Context, *preconditions: Precondition) ->
                 try:
                     checks += await precondition(look)
                 except ActuatorError as error:
-                    checks.append(failed(look.subject, error))
+                    checks.append(cannot_look(look.subject, error))
     except ActuatorError as error:
-        checks.append(failed(subject, error))
+        checks.append(cannot_look(subject, error))
     return tuple(checks)
 
 

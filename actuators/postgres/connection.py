@@ -13,6 +13,7 @@ import psycopg
 
 from actuators import secrets
 from actuators.redact import redact
+from actuators.targets import target_of
 from bot.domain.actuation import Context
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database
@@ -95,13 +96,8 @@ def database_of(step: Step, context: Context) -> Database:
     Raises:
         ActuatorError: If the inventory has no database of that name.
     """
-    target = context.inventory.find(step.target)
-    if isinstance(target, Database):
-        return target
-    raise ActuatorError(
-        f"Step {step.id}: {step.target} is {'no database' if target else 'not in the inventory'}.",
-        untouched="Nothing was touched.",
-        resolution="Name a target of the inventory's section `databases` in the plan.",
+    return target_of(
+        step, context, Database, called="database", section="databases", untouched="Nothing was touched."
     )
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from actuators.postgres import archive, beside, catalog, dumps
 from actuators.postgres.archive import LOOK_ELSEWHERE, BackupUnusableError
 from actuators.postgres.catalog import bytes_in_words, quoted
-from actuators.postgres.checks import Look, failed
+from actuators.postgres.checks import Look
 from actuators.postgres.connection import connected, database_of
 from actuators.postgres.steps import ListBackups, Pitr, Restore
 from actuators.postgres.tools import Contents, Tools, major
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Presence, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import Database
@@ -80,11 +81,11 @@ async def check_backup(step: Restore, context: Context) -> tuple[Check, ...]:
         return (await look_into(backup, database_of(step, context), context),)
     except BackupUnusableError as error:
         others = await dumps.in_a_sentence(database_of(step, context), backup, context)
-        found = failed(subject, error)
+        found = cannot_look(subject, error)
         advice = "" if found.resolution == LOOK_ELSEWHERE else found.resolution
         return (replace(found, resolution=f"{advice} {others}".strip()),)
     except ActuatorError as error:
-        return (failed(subject, error),)
+        return (cannot_look(subject, error),)
 
 
 async def look_into(backup: Backup, target: Database, context: Context) -> Check:

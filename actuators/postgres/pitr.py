@@ -12,7 +12,6 @@ from actuators.postgres import base_backup, beside
 from actuators.postgres.base_backup import BaseBackup
 from actuators.postgres.baseline import NOT_BASELINE, Measured, differences, measure
 from actuators.postgres.beside import Origin
-from actuators.postgres.checks import failed
 from actuators.postgres.connection import connected, database_of
 from actuators.postgres.dump_checks import plan_backup
 from actuators.postgres.filling import Copy, analyze, begin, finish, foreign
@@ -23,7 +22,7 @@ from actuators.postgres.recovered_data import Content, dump, fill, read, refuse_
 from actuators.postgres.recovery_host import RecoveryHost, recovery_host
 from actuators.postgres.remedies import help_against_connections
 from actuators.postgres.steps import ClearPitr, Pitr
-from actuators.remedies import titled
+from actuators.remedies import cannot_look, titled
 from actuators.together import tasks
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Remedy, Verdict
 from bot.domain.errors import ActuatorError
@@ -94,7 +93,7 @@ class ClearPitrActuator:
         try:
             seen = await self.observe(step, context)
         except ActuatorError as error:
-            return (failed(f"Target {step.target}", error),)
+            return (cannot_look(f"Target {step.target}", error),)
         return (Check(f"Target {step.target}", Verdict.OK, seen.words),)
 
     async def observe(self, step: ClearPitr, context: Context) -> Observation:

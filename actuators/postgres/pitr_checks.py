@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from actuators.postgres import base_backup, catalog, wal
 from actuators.postgres.base_backup import BaseBackup, Findings
 from actuators.postgres.catalog import bytes_in_words, quoted
-from actuators.postgres.checks import Look, examine, failed, may_create, may_own, server_size
+from actuators.postgres.checks import Look, examine, may_create, may_own, server_size
 from actuators.postgres.connection import connected, database_of
 from actuators.postgres.dump_checks import name_is_free, plan_backup
 from actuators.postgres.live_server import LiveServer, archiver_fails, live_server
@@ -15,6 +15,7 @@ from actuators.postgres.recovered_data import OWNERS
 from actuators.postgres.recovery_host import RecoveryHost, recovery_host
 from actuators.postgres.steps import Pitr
 from actuators.postgres.tools import major
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.times import utc_second
@@ -38,7 +39,7 @@ async def check_recovery(step: Pitr, context: Context) -> tuple[Check, ...]:
                 base = base_backup.judge(backup, findings)
                 checks += [_found(step, base), *_room(host, findings, base)]
             except ActuatorError as error:
-                checks.append(failed(subject, error))
+                checks.append(cannot_look(subject, error))
             checks += await examine(
                 step,
                 context,
@@ -50,7 +51,7 @@ async def check_recovery(step: Pitr, context: Context) -> tuple[Check, ...]:
                 lambda look: fits(look, step, host, findings, base),
             )
     except ActuatorError as error:
-        checks.append(failed(subject, error))
+        checks.append(cannot_look(subject, error))
     return tuple(checks)
 
 
@@ -106,7 +107,7 @@ async def fits(
     try:
         refuse_moment(step, look.context, server, base)
     except ActuatorError as error:
-        checks.append(failed(look.subject, error))
+        checks.append(cannot_look(look.subject, error))
     if base is None:
         return tuple(checks)
     if base.system not in {"", server.system}:

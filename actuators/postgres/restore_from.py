@@ -8,7 +8,7 @@ from pathlib import Path
 from actuators.postgres import beside, dumps
 from actuators.postgres.archive import BackupUnusableError
 from actuators.postgres.beside import Origin
-from actuators.postgres.checks import examine, failed, may_create, may_own, server_size
+from actuators.postgres.checks import examine, may_create, may_own, server_size
 from actuators.postgres.connection import connected, database_of
 from actuators.postgres.dump_checks import dump_fits, look_into, name_is_free, plan_backup
 from actuators.postgres.restore import Order, carry_out
@@ -67,7 +67,7 @@ class RestoreFromActuator:
             await _unchanged(step, context, backup)
             on_file = await look_into(backup, database_of(step, context), context)
         except ActuatorError as error:
-            return (failed(f"Backup {step.location}", error),)
+            return (cannot_look(f"Backup {step.location}", error),)
         on_server = await examine(
             step,
             context,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from actuators.balancer.tables import aligned
 from actuators.probes import LeavesNothing
 from actuators.rds import checks
-from actuators.rds.estate import Estate, failed, opened
+from actuators.rds.estate import Estate, opened
 from actuators.rds.instance import Instance
 from actuators.rds.remedies import events_of
 from actuators.rds.steps import RdsEvents, RdsPoints, RdsStep, RdsVerify
-from actuators.remedies import shown
+from actuators.remedies import cannot_look, shown
 from bot.domain.actuation import Check, Context, Fault, Outcome, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.times import utc_minute, utc_second
@@ -29,7 +29,7 @@ class _Diagnosis(LeavesNothing):
             async with opened(step, context) as estate:
                 found = await estate.find(estate.instance)
         except ActuatorError as error:
-            return (failed(subject, error),)
+            return (cannot_look(subject, error),)
         words = found.state() if found is not None else f"There is no {estate.instance} now"
         return (Check(subject, Verdict.OK, words),)
 
@@ -100,7 +100,7 @@ class VerifyActuator(LeavesNothing):
             async with opened(step, context) as estate:
                 live = await estate.live()
         except ActuatorError as error:
-            return (failed(subject, error),)
+            return (cannot_look(subject, error),)
         return (checks.usable(live),)
 
     async def apply(self, step: RdsVerify, context: Context) -> Outcome:

@@ -13,7 +13,7 @@ from actuators.aws.api import Aws, AwsError
 from actuators.rds import names
 from actuators.rds.instance import Instance
 from actuators.rds.snapshots import Snapshot
-from bot.domain.actuation import Check, Context, Progress, Verdict
+from bot.domain.actuation import Context, Progress
 from bot.domain.errors import ActuatorError
 from bot.domain.inventory import ManagedDatabase
 from bot.domain.plan import Step
@@ -214,11 +214,6 @@ def wrong(what: str) -> ActuatorError:
     return ActuatorError(
         what, untouched="Nothing was changed.", resolution="Correct the name in the plan or in the inventory."
     )
-
-
-def failed(subject: str, error: ActuatorError) -> Check:
-    """Return an error as a finding that stops the rollback."""
-    return Check(subject, Verdict.FAIL, " ".join(filter(None, (error.brief, error.untouched))), error.resolution)
 
 
 @asynccontextmanager

@@ -9,11 +9,12 @@ from actuators.aws import access
 from actuators.aws.api import AwsError
 from actuators.rds import checks, names
 from actuators.rds.alignment import align, lacking
-from actuators.rds.estate import Estate, failed, opened, wrong
+from actuators.rds.estate import Estate, opened, wrong
 from actuators.rds.instance import Instance
 from actuators.rds.names import MOMENT, Mark
 from actuators.rds.remedies import for_restore
 from actuators.rds.steps import RdsRestore
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 
@@ -35,7 +36,7 @@ class RestoreActuator:
                     return (Check(subject, Verdict.OK, f"{copy.state()}; it is this rollback's"),)
                 return await _looked(step, estate)
         except ActuatorError as error:
-            return (failed(subject, error),)
+            return (cannot_look(subject, error),)
 
     async def observe(self, step: RdsRestore, context: Context) -> Observation:
         """Look whether the copy is there, complete, and of what the step names."""
@@ -89,7 +90,7 @@ async def _looked(step: RdsRestore, estate: Estate) -> tuple[Check, ...]:
         backup = Check(subject, Verdict.OK, f"{step.source()} can be restored, as {estate.beside}")
         tags = _tags(estate, source, mark=_mark(step, estate, source, data=data))
     except ActuatorError as error:
-        backup, tags = failed(subject, error), {}
+        backup, tags = cannot_look(subject, error), {}
     settings = {**source.settings(), **_chosen(step)}
     shown = Check(
         f"Settings of {estate.beside}",

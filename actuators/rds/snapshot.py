@@ -5,11 +5,12 @@ from __future__ import annotations
 from actuators.aws import access
 from actuators.aws.api import AwsError
 from actuators.rds import checks, names
-from actuators.rds.estate import Estate, failed, opened, wrong
+from actuators.rds.estate import Estate, opened, wrong
 from actuators.rds.names import MOMENT, Mark
 from actuators.rds.remedies import events_of
 from actuators.rds.snapshots import Snapshot
 from actuators.rds.steps import RdsSnapshot
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Observation, Outcome, Presence, Progress, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 from bot.domain.times import utc_second
@@ -33,7 +34,7 @@ class SnapshotActuator:
                 allowed = await access.may(estate.aws, "CreateDBSnapshot", live.arn, made)
                 quota = await checks.quotas(estate, {"ManualSnapshots": 0 if found else 1})
         except ActuatorError as error:
-            return (failed(subject, error),)
+            return (cannot_look(subject, error),)
         words = f"{found.name} is there already" if found else f"it will be {name}"
         return (checks.usable(live), Check(subject, Verdict.OK, words), *quota, allowed)
 

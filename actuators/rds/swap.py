@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from actuators.aws import access
 from actuators.rds import checks, names
 from actuators.rds.alignment import align
-from actuators.rds.estate import Estate, failed, opened
+from actuators.rds.estate import Estate, opened
 from actuators.rds.instance import Instance
 from actuators.rds.loss import loss_by
 from actuators.rds.remedies import for_swap
 from actuators.rds.renaming import Exchange, exchange
 from actuators.rds.steps import RdsStep, RdsSwap, RdsSwapBack
+from actuators.remedies import cannot_look
 from bot.domain.actuation import Check, Context, Fault, Loss, Observation, Outcome, Presence, Remedy, Verdict
 from bot.domain.errors import ActuatorError
 
@@ -96,7 +97,7 @@ class SwapBackActuator:
                 found = await _returning(step, estate)
                 state = Check(f"Instance {found.name}", Verdict.OK, found.state())
         except ActuatorError as error:
-            return (failed(f"Instance {step.resource}", error),)
+            return (cannot_look(f"Instance {step.resource}", error),)
         return (state, *await _examined(step, context, copy_needed=True))
 
     async def observe(self, step: RdsSwapBack, context: Context) -> Observation:
@@ -182,7 +183,7 @@ async def _examined(step: RdsStep, context: Context, *, copy_needed: bool) -> tu
             arns = [some.beside("db", name) for name in sorted({estate.instance, estate.beside} | kept)]
             allowed = await access.may(estate.aws, "ModifyDBInstance", *arns)
     except ActuatorError as error:
-        return (failed(subject, error),)
+        return (cannot_look(subject, error),)
     return (*_states(pair), allowed)
 
 

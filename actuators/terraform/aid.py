@@ -30,11 +30,6 @@ _MOST_COMPLAINTS = 3
 """Resources that remedies are offered for; the rest shows up again with the next attempt."""
 
 
-def failed(subject: str, error: ActuatorError) -> Check:
-    """Return an error as a finding that stops the rollback."""
-    return cannot_look(subject, error)
-
-
 class RefreshActuator(LeavesNothing):
     """A diagnosis: what is really there, against the state."""
 
@@ -76,7 +71,7 @@ async def _readable(step: TerraformRefresh | TerraformStateList, context: Contex
         async with core.opened(step, context) as tool:
             state = await tool.state()
     except ActuatorError as error:
-        return (failed(subject, error),)
+        return (cannot_look(subject, error),)
     return (Check(subject, Verdict.OK, state.words()),)
 
 

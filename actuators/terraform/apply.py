@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import replace
 
-from actuators.remedies import shown
+from actuators.remedies import cannot_look, shown
 from actuators.terraform import aid, approval, code, core, places, saved
 from actuators.terraform.core import Core, LockedError
 from actuators.terraform.preview import hidden
@@ -46,7 +46,7 @@ class ApplyActuator:
                     found.append(Check(f"Lock of {step.target}", Verdict.WARN, held.brief, held.resolution))
                 found.append(await _preview(subject, step, plan, tool, context))
         except ActuatorError as error:
-            found.append(aid.failed(subject, error))
+            found.append(cannot_look(subject, error))
         return tuple(found)
 
     async def observe(self, step: TerraformApply, context: Context) -> Observation:

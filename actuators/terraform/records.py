@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from actuators.terraform import aid, core, places
+from actuators.remedies import cannot_look
+from actuators.terraform import core, places
 from actuators.terraform.steps import TerraformImport, TerraformStateRm, TerraformUnlock
 from actuators.terraform.values import Lock, read_lock
 from bot.domain.actuation import Check, Context, Observation, Outcome, Presence, Verdict
@@ -20,7 +21,7 @@ class ImportActuator:
                 state, lock = await tool.state(), read_lock(await tool.locked())
             _must_be_free(step, state.resources.get(step.address))
         except ActuatorError as error:
-            return (aid.failed(subject, error),)
+            return (cannot_look(subject, error),)
         return (Check(subject, Verdict.OK, state.words()), *_lock_check(step.target, lock))
 
     async def observe(self, step: TerraformImport, context: Context) -> Observation:
@@ -61,7 +62,7 @@ class StateRmActuator:
             async with core.opened(step, context) as tool:
                 state, lock = await tool.state(), read_lock(await tool.locked())
         except ActuatorError as error:
-            return (aid.failed(subject, error),)
+            return (cannot_look(subject, error),)
         held = state.holding(step.address)
         words = f"{step.address} stands for {', '.join(held) or 'nothing'}; {state.words()}"
         verdict = Verdict.OK if held else Verdict.WARN
@@ -103,7 +104,7 @@ class UnlockActuator:
         try:
             lock = await _held(step, context)
         except ActuatorError as error:
-            return (aid.failed(subject, error),)
+            return (cannot_look(subject, error),)
         if lock is None:
             return (Check(subject, Verdict.WARN, "The state is not locked", "Nothing would be done."),)
         if lock.id != step.lock:

@@ -29,15 +29,17 @@ IAM = "https://iam.amazonaws.com/doc/2010-05-08/"
 STS = "https://sts.amazonaws.com/doc/2011-06-15/"
 _HOP = {"connection", "content-length", "expect", "transfer-encoding"}
 _XML = "<{name}Response xmlns='{ns}'><{name}Result>{body}</{name}Result><ResponseMetadata/></{name}Response>"
+ROOT = Path(__file__).parents[2]
+"""Where a module of the tests is found by its name."""
 
 
 @contextmanager
-def moto_server(log: Path) -> Iterator[int]:
-    """Give the port of a moto server of its own process."""
+def moto_server(log: Path, *, module: str = "moto.server") -> Iterator[int]:
+    """Give the port of a moto server of its own process, which runs that module."""
     port = free_port()
-    argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    argv = [sys.executable, "-m", module, "-H", "127.0.0.1", "-p", str(port)]
     with log.open("wb") as output:
-        process = subprocess.Popen(argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 30
         while time.monotonic() < until:

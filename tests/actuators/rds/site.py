@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +14,6 @@ from bot.domain.actuation import Context
 from bot.domain.plan import Step
 from tests.support import aws
 from tests.support.actuation import FakeClock, Reports, make_context, make_plan
-from tests.support.pgserver import free_port
 
 ROOT = Path(__file__).parents[3]
 READING = (
@@ -35,25 +30,9 @@ DECISION = (
 )
 
 
-@contextmanager
-def strict_moto(log: Path) -> Iterator[int]:
+def strict_moto(log: Path) -> AbstractContextManager[int]:
     """Give the port of a strict moto server of its own process."""
-    port = free_port()
-    argv = [sys.executable, "-m", "tests.actuators.rds.stricter", "-H", "127.0.0.1", "-p", str(port)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            assert process.poll() is None, log.read_text()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)  # noqa: TID251 - moto tells nobody when it listens
-        yield port
-    finally:
-        process.kill()  # it keeps nothing, and takes seconds to say goodbye
-        process.wait(timeout=10)
+    return aws.moto_server(log, module="tests.actuators.rds.stricter")
 
 
 @dataclass
